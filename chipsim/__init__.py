@@ -1,0 +1,74 @@
+"""chipsim: will a spiking network still work on a chip as it is fabricated, and what does on-chip learning win back?
+
+The flow, in order; each name loads its module when first used:
+
+    Network                                       what a teacher hands over: plain arrays
+    ChipDesign, IF, LIF, Integrator,              what is drawn
+      Ideal, Rram, RRAM_MILO_2021,
+      Mismatch, MembraneNoise, DeadNeurons, StuckCells
+    fabricate -> Chip                             one die, frozen
+    bench                                         one circuit population alone
+    deploy -> Deployment, Record                  a network on the chip; what to probe
+    learn, LocalTandem, LocalTandemOffline,       learning on the chip
+      LocalTandemTrace, Direct, SGD, Adam
+    ChipsimError                                  anything it refuses to do
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chipsim.bench import bench as bench
+    from chipsim.chip import Chip as Chip
+    from chipsim.chip import ChipDesign as ChipDesign
+    from chipsim.chip import fabricate as fabricate
+    from chipsim.circuits import IF as IF
+    from chipsim.circuits import LIF as LIF
+    from chipsim.circuits import Integrator as Integrator
+    from chipsim.deployment import Deployment as Deployment
+    from chipsim.deployment import deploy as deploy
+    from chipsim.devices import RRAM_MILO_2021 as RRAM_MILO_2021
+    from chipsim.devices import Ideal as Ideal
+    from chipsim.devices import Rram as Rram
+    from chipsim.effects import DeadNeurons as DeadNeurons
+    from chipsim.effects import MembraneNoise as MembraneNoise
+    from chipsim.effects import Mismatch as Mismatch
+    from chipsim.effects import StuckCells as StuckCells
+    from chipsim.errors import ChipsimError as ChipsimError
+    from chipsim.learning import learn as learn
+    from chipsim.loop import SGD as SGD
+    from chipsim.loop import Adam as Adam
+    from chipsim.network import Network as Network
+    from chipsim.probe import Record as Record
+    from chipsim.rules import LocalTandem as LocalTandem
+    from chipsim.rules import LocalTandemOffline as LocalTandemOffline
+    from chipsim.rules import LocalTandemTrace as LocalTandemTrace
+    from chipsim.writers import Direct as Direct
+
+_MODULES = {
+    "bench": ("bench",),
+    "chip": ("Chip", "ChipDesign", "fabricate"),
+    "circuits": ("IF", "LIF", "Integrator"),
+    "deployment": ("Deployment", "deploy"),
+    "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
+    "effects": ("DeadNeurons", "MembraneNoise", "Mismatch", "StuckCells"),
+    "errors": ("ChipsimError",),
+    "learning": ("learn",),
+    "loop": ("SGD", "Adam"),
+    "network": ("Network",),
+    "probe": ("Record",),
+    "rules": ("LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
+    "writers": ("Direct",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'chipsim' has no attribute {name!r}")
+    return getattr(import_module(f"chipsim.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

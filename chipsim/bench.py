@@ -1,0 +1,96 @@
+"""bench(): one circuit population alone on a die, driven by currents: traces, spikes and f-I curve."""
+
+import dataclasses
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from chipsim.chip import Chip
+from chipsim.circuits import Circuit
+from chipsim.engines import Engine, Stage, Window
+from chipsim.engines.base import StageState
+from chipsim.errors import ParameterError
+from chipsim.probe import variable
+from chipsim.quantity import to_si
+from chipsim.schema import DIMENSIONS
+
+
+def bench(
+    circuit: Circuit,
+    chip: Chip | None = None,
+    *,
+    current: ArrayLike,
+    duration: float = 0.1,
+    step: float = 1e-3,
+    neurons: int = 1,
+    engine: Engine | None = None,
+) -> xr.Dataset:
+    """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s].
+
+    With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's (the
+    same seed, the same mismatch); without one, nominal circuits. A current i moves the membrane by i step / C a step.
+    Returns v(current, time, neuron) [V] before reset, spikes(current, time, neuron), and for circuits that spike the
+    f-I curve rate(current, neuron) [Hz].
+
+    >>> from chipsim.circuits import IF
+    >>> float(bench(IF(), current=[0.0, 301e-12], duration=0.02).rate.max())  # 0.301 V a step: every second step
+    500.0
+    """
+    currents = np.atleast_1d(np.asarray(current, dtype=float))
+    seconds, length = to_si(step, "s", "step"), to_si(duration, "s", "duration")
+    if currents.ndim != 1 or not currents.size or not np.isfinite(currents).all():
+        raise ParameterError("current must be one or more finite currents in ampere")
+    if not 0 < seconds <= length < np.inf:
+        raise ParameterError(f"duration = {length:g} s must be finite and at least one step of {seconds:g} s")
+    parameters = _bank(circuit, chip, neurons)
+    states: list[StageState] = []
+    if engine is None:
+        from chipsim.engines.brian import Brian
+
+        engine = Brian()
+
+    def keep(_: int, stages: object) -> bool:
+        assert isinstance(stages, list)
+        states.append(stages[0])
+        return False
+
+    charge = np.full((1, neurons), seconds / circuit.capacitance)
+    steps = round(length / seconds)
+    engine.run(
+        [Stage(circuit=circuit, parameters=parameters, weights=lambda: charge)],
+        [Window(inputs=currents[:, None])],
+        count=1,
+        batch=len(currents),
+        steps=steps,
+        step=seconds,
+        on_step=keep,
+    )
+    return _dataset(circuit, states, currents, seconds)
+
+
+def _bank(circuit: Circuit, chip: Chip | None, neurons: int) -> dict[str, NDArray[np.float64]]:
+    if isinstance(neurons, bool) or not isinstance(neurons, int) or neurons < 1:
+        raise ParameterError(f"neurons must be a whole number of at least 1, not {neurons!r}")
+    if chip is None:
+        return {name: np.full(neurons, value) for name, value in circuit.nominal().items()}
+    if circuit.threshold is None:
+        bank = dataclasses.replace(chip, design=dataclasses.replace(chip.design, readout=circuit)).readouts
+    else:
+        bank = dataclasses.replace(chip, design=dataclasses.replace(chip.design, circuit=circuit)).neurons
+    available = len(next(iter(bank.values())))
+    if neurons > available:
+        raise ParameterError(f"this chip has {available} such circuits, fewer than the {neurons} asked for")
+    return {name: values[:neurons] for name, values in bank.items()}
+
+
+def _dataset(circuit: Circuit, states: list[StageState], currents: NDArray[np.float64], step: float) -> xr.Dataset:
+    dims = ("current", "time", "neuron")
+    v, spikes = (np.stack([getattr(state, name) for state in states], axis=1) for name in ("v", "spikes"))
+    time = (np.arange(len(states)) + 1) * step
+    found = {"v": variable(dims, v, "V", "membrane before reset")}
+    if circuit.threshold is not None:
+        found["spikes"] = variable(dims, spikes, "1", "spikes")
+        found["rate"] = variable(("current", "neuron"), spikes.mean(axis=1) / step, "Hz", "firing rate")
+    coords = {"current": currents, "time": time, "neuron": np.arange(v.shape[2])}
+    return xr.Dataset(found, {name: variable((name,), values, *DIMENSIONS[name]) for name, values in coords.items()})

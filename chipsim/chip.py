@@ -1,0 +1,263 @@
+"""ChipDesign (what is drawn) -> fabricate(design, seed) -> Chip (one die, frozen)."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self, final
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chipsim import circuits, devices, effects
+from chipsim.circuits import LIF, Circuit, Integrator
+from chipsim.devices import Device, Ideal
+from chipsim.effects import Effect
+from chipsim.effects.base import Frozen
+from chipsim.errors import ParameterError, StoredFileError
+from chipsim.quantity import Parameters, canonical_json, from_json, quantity
+from chipsim.results import replace_file
+from chipsim.streams import stream
+
+Array = NDArray[np.float64]
+
+MODEL_VERSION = 1
+"""Rises whenever the same design and seed would fabricate another die."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ChipDesign(Parameters):
+    """What is drawn: circuits, cells, effects and size.
+
+    circuit: the spiking neuron; readout: the circuit of the output layer; device: the memory cell; effects: the
+    non-idealities, applied in this order, each type once. tiles crossbars of rows x columns differential pairs;
+    neurons and readouts: circuits of either kind on the die.
+    Raises ParameterError for an effect that cannot act on this design.
+
+    >>> ChipDesign(effects=(effects.Mismatch(sigma=0.3),)).neurons
+    8192
+    """
+
+    circuit: Circuit = LIF()
+    readout: Circuit = Integrator()
+    device: Device = Ideal()
+    effects: tuple[Effect, ...] = ()
+    tiles: int = 64
+    rows: int = 256
+    columns: int = 256
+    neurons: int = 8192
+    readouts: int = 256
+    v_read: float = quantity(0.2, "V", (1e-6, 10.0))
+    """Voltage of a driven row [V]."""
+    headroom: float = quantity(1.5, "1", (1e-3, 1e6))
+    """w_max over the 99.9 % quantile of a layer's weights."""
+    trace_tau: float = quantity(10e-3, "s", (1e-9, 1e6))
+    """Time constant of the trace that a row circuit keeps for learning [s]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "effects", tuple(self.effects))
+        for name in ("tiles", "rows", "columns", "neurons", "readouts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ParameterError(f"ChipDesign.{name} must be a whole number of at least 1, not {value!r}")
+        for name, family in (("circuit", Circuit), ("readout", Circuit), ("device", Device)):
+            if not isinstance(getattr(self, name), family):
+                raise ParameterError(f"ChipDesign.{name} must be a {family.__name__}, not {getattr(self, name)!r}")
+        if self.circuit.threshold is None:
+            raise ParameterError(f"ChipDesign.circuit must spike; {type(self.circuit).__name__} does not (a read-out?)")
+        if self.readout.threshold is not None:
+            raise ParameterError(f"ChipDesign.readout must not spike; {type(self.readout).__name__} does")
+        names = [self._effect_name(effect) for effect in self.effects]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise ParameterError(f"effect {repeated.pop()} stands twice in ChipDesign.effects; give each effect once")
+        for effect in self.effects:
+            effect.check(self.circuit, self.device)
+
+    @staticmethod
+    def _effect_name(effect: object) -> str:
+        if not isinstance(effect, Effect):
+            raise ParameterError(f"ChipDesign.effects must hold effects, not {effect!r}")
+        return effect.name
+
+    @property
+    def acting(self) -> tuple[Effect, ...]:
+        """The effects of a strength above 0."""
+        return tuple(effect for effect in self.effects if effect.strength > 0)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON of the design."""
+        return hashlib.sha256(canonical_json(self).encode()).hexdigest()
+
+
+def known_types() -> dict[str, type[Parameters]]:
+    """Return the classes that a stored design may name."""
+    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *effects.ALL)
+    return {kind.__name__: kind for kind in types}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chip:
+    """One fabricated die. Frozen arrays are drawn when first asked for, each from its own named stream, so a chip is
+    the same whatever network runs on it and whatever is asked first.
+
+    measured: arrays that stand in place of drawn ones; see `from_measurements`.
+    """
+
+    design: ChipDesign
+    seed: int
+    measured: Mapping[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        stream(self.seed, "check")
+        for key, values in self.measured.items():
+            self._check_measured(key, values)
+
+    @classmethod
+    def from_measurements(cls, design: ChipDesign, measured: Mapping[str, ArrayLike], *, seed: int = 0) -> Self:
+        """Return a die with the user's own frozen arrays in place of drawn ones.
+
+        measured: by key, `neurons/EFFECT/KIND` or `readouts/EFFECT/KIND` [count], `tiles/K/EFFECT/KIND`
+        [2, rows, columns], for example {"neurons/mismatch/threshold": measured_threshold / nominal_threshold}.
+        What is not given is drawn from `seed`. Raises ParameterError for an unknown key or a wrong shape.
+        """
+        arrays = {key: np.array(values, dtype=np.float64) for key, values in measured.items()}
+        return cls(design=design, seed=seed, measured=arrays)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical design JSON, the seed, the model version and any measured arrays."""
+        digest = hashlib.sha256(f"{canonical_json(self.design)}|{self.seed}|{MODEL_VERSION}".encode())
+        for key in sorted(self.measured):
+            digest.update(key.encode() + np.ascontiguousarray(self.measured[key]).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def frozen_neurons(self) -> tuple[Frozen, ...]:
+        """Frozen arrays of the spiking neurons, one mapping per acting effect."""
+        return self._bank("neurons", self.design.circuit, self.design.neurons)
+
+    @cached_property
+    def frozen_readouts(self) -> tuple[Frozen, ...]:
+        """Frozen arrays of the read-out circuits, one mapping per acting effect."""
+        return self._bank("readouts", self.design.readout, self.design.readouts)
+
+    @cached_property
+    def neurons(self) -> Mapping[str, Array]:
+        """Parameters of every spiking neuron as fabricated, each [neurons], SI units."""
+        return self._parameters(self.design.circuit, self.design.neurons, self.frozen_neurons)
+
+    @cached_property
+    def readouts(self) -> Mapping[str, Array]:
+        """Parameters of every read-out circuit as fabricated, each [readouts], SI units."""
+        return self._parameters(self.design.readout, self.design.readouts, self.frozen_readouts)
+
+    def tile(self, index: int) -> tuple[Frozen, ...]:
+        """Frozen arrays [2, rows, columns] of the cells of one tile, one mapping per acting effect."""
+        if not 0 <= index < self.design.tiles:
+            raise ParameterError(f"tile {index} does not exist; this chip has tiles 0 to {self.design.tiles - 1}")
+        device, shape = self.design.device, (self.design.rows, self.design.columns)
+        return tuple(
+            self._overridden(
+                f"tiles/{index}/{effect.name}",
+                effect.fabricate_cells(device, shape, partial(stream, self.seed, "tile", index, effect.name)),
+            )
+            for effect in self.design.acting
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write design, seed and measured arrays to an HDF5 file; drawn arrays are drawn again on loading."""
+        content = io.BytesIO()
+        with h5py.File(content, "w") as file:
+            file.attrs["kind"] = "chipsim chip"
+            file.attrs["model_version"] = MODEL_VERSION
+            file.attrs["design"] = canonical_json(self.design)
+            file.attrs["seed"] = self.seed
+            for key, values in self.measured.items():
+                file[key] = values
+        replace_file(Path(path), content.getvalue())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises StoredFileError for a missing, damaged or foreign file or another version."""
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("kind") != "chipsim chip":
+                    raise StoredFileError(f"{path} is an HDF5 file, but not of a chip")
+                if (version := int(file.attrs["model_version"])) != MODEL_VERSION:
+                    raise StoredFileError(
+                        f"{path} was written by model version {version}; this one is {MODEL_VERSION}, "
+                        "which would fabricate another die: fabricate it again from its design and seed"
+                    )
+                design = from_json(json.loads(file.attrs["design"]), known_types())
+                measured: dict[str, Array] = {}
+                file.visititems(lambda name, item: _collect(measured, name, item))
+                return cls(design=design, seed=int(file.attrs["seed"]), measured=measured)
+        except (OSError, KeyError, ValueError) as error:
+            raise StoredFileError(f"{path} cannot be read as a chip: {error}") from error
+
+    def _bank(self, bank: str, circuit: Circuit, count: int) -> tuple[Frozen, ...]:
+        return tuple(
+            self._overridden(
+                f"{bank}/{effect.name}",
+                effect.fabricate_neurons(circuit, count, partial(stream, self.seed, bank, effect.name)),
+            )
+            for effect in self.design.acting
+        )
+
+    def _parameters(self, circuit: Circuit, count: int, frozen: tuple[Frozen, ...]) -> Mapping[str, Array]:
+        values: Mapping[str, Array] = {name: np.full(count, value) for name, value in circuit.nominal().items()}
+        for effect, arrays in zip(self.design.acting, frozen, strict=True):
+            values = effect.neurons(circuit, values, arrays)
+        return values
+
+    def _overridden(self, place: str, drawn: Frozen) -> Frozen:
+        return {kind: self.measured.get(f"{place}/{kind}", values) for kind, values in drawn.items()}
+
+    def _check_measured(self, key: str, values: Array) -> None:
+        bank, _, kind = key.rpartition("/")[0].rpartition("/")
+        place, name = bank, f"{kind}/{key.rpartition('/')[2]}"
+        if place == "neurons":
+            drawn = self.frozen_neurons
+        elif place == "readouts":
+            drawn = self.frozen_readouts
+        elif place.startswith("tiles/") and place[6:].isdigit():
+            drawn = self.tile(int(place[6:]))
+        else:
+            drawn = ()
+        shapes = {
+            f"{effect.name}/{kind}": values.shape
+            for effect, arrays in zip(self.design.acting, drawn, strict=bool(drawn))
+            for kind, values in arrays.items()
+        }
+        if name not in shapes:
+            raise ParameterError(
+                f"unknown measured array {key!r}; keys: neurons/EFFECT/KIND, readouts/EFFECT/KIND, tiles/K/EFFECT/KIND "
+                f"of the effects that act in this design ({', '.join(sorted(shapes)) or 'none there'})"
+            )
+        if values.shape != shapes[name]:
+            raise ParameterError(f"measured array {key!r} must have shape {shapes[name]}, not {values.shape}")
+        if not np.isfinite(values).all():
+            raise ParameterError(f"measured array {key!r} holds NaN or infinite values")
+
+
+def _collect(measured: dict[str, Array], name: str, item: Any) -> None:
+    if isinstance(item, h5py.Dataset):
+        measured[name] = item[()]
+
+
+def fabricate(design: ChipDesign, seed: int) -> Chip:
+    """Fabricate one die: the only place where frozen variation comes from.
+
+    >>> fabricate(ChipDesign(), seed=7).hash == fabricate(ChipDesign(), seed=7).hash
+    True
+    """
+    return Chip(design=design, seed=seed)

@@ -1,0 +1,56 @@
+"""What every memory cell declares: its conductance range, its levels, and what programming does to a target."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.errors import ParameterError
+from chipsim.quantity import Parameters, quantity
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(Parameters, ABC):
+    """A memory cell with a conductance in g_min .. g_max [S], ohmic when read.
+
+    levels: number of evenly spaced target conductances, ends included; None for a continuous cell.
+    """
+
+    g_min: float = quantity(0.0, "S", (0.0, 1.0))
+    g_max: float = quantity(100e-6, "S", (1e-12, 1.0))
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        if not self.g_min < self.g_max:
+            raise ParameterError(f"{name}.g_min = {self.g_min:g} S must lie below g_max = {self.g_max:g} S")
+        if self.levels is not None and (isinstance(self.levels, bool) or not 2 <= self.levels <= 2**24):
+            raise ParameterError(f"{name}.levels = {self.levels} must be None (continuous) or 2 to 16777216")
+
+    def quantise(self, g: Array) -> Array:
+        """Return the level nearest to each conductance; `g` itself for a continuous cell."""
+        if self.levels is None:
+            return g
+        spacing = (self.g_max - self.g_min) / (self.levels - 1)
+        return self.g_min + np.rint((g - self.g_min) / spacing) * spacing
+
+    def programme(self, target: Array, rng: np.random.Generator) -> Array:
+        """Return the conductances [S] that writing `target` [S] leaves behind; `target` is not edited.
+
+        Raises ParameterError for a target outside the device's range: the measurement says nothing there.
+        """
+        slack = 1e-9 * self.g_max  # rounding of the weight scale
+        if target.size and not (self.g_min - slack <= target.min() and target.max() <= self.g_max + slack):
+            raise ParameterError(
+                f"{type(self).__name__} cannot be programmed to {target.min():g} .. {target.max():g} S: "
+                f"valid range {self.g_min:g} to {self.g_max:g} S"
+            )
+        return self._written(target, rng)
+
+    @abstractmethod
+    def _written(self, target: Array, rng: np.random.Generator) -> Array:
+        """Conductances after a write to targets that are within range."""

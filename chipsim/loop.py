@@ -1,0 +1,97 @@
+"""What every way of learning shares: the loop over samples with its progress bar, and optimisers.
+
+An optimiser is a pure pair: `init(shape) -> state`, `step(state, gradient, progress) -> (state, change)`.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.quantity import Parameters, quantity
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser(Parameters, ABC):
+    """Turns gradients into changes of weights. lr falls linearly to `final` times its value over the whole run."""
+
+    lr: float = quantity(1e-3, "1", (0.0, 1e9))
+    final: float = quantity(1.0, "1", (0.0, 1.0))
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at `progress`, 0 at the start of the run and 1 at its end."""
+        return self.lr * (1 + (self.final - 1) * progress)
+
+    @abstractmethod
+    def init(self, shape: tuple[int, int]) -> Any:
+        """Return the state for one array."""
+
+    @abstractmethod
+    def step(self, state: Any, gradient: Array, progress: float) -> tuple[Any, Array]:
+        """Return the new state and the change of the weights; nothing is edited."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimiser):
+    """Plain gradient descent: change = -lr gradient. What a chip can do without memory beside its cells.
+
+    >>> SGD(lr=0.5).step(None, np.ones((1, 1)), progress=0.0)[1].item()
+    -0.5
+    """
+
+    def init(self, shape: tuple[int, int]) -> None:
+        return None
+
+    def step(self, state: None, gradient: Array, progress: float) -> tuple[None, Array]:
+        return None, -self.rate(progress) * gradient
+
+
+class Moments(NamedTuple):
+    """Adam's state: number of steps, and running first and second moments of the gradient."""
+
+    steps: int
+    first: Array
+    second: Array
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015): change = -lr m / (sqrt(v) + eps), moments corrected for their start at 0.
+
+    The host-side reference of the LTL paper: it needs two numbers of memory per weight.
+    """
+
+    beta1: float = quantity(0.9, "1", (0.0, 0.9999999), "Kingma and Ba 2015")
+    beta2: float = quantity(0.999, "1", (0.0, 0.9999999), "Kingma and Ba 2015")
+    epsilon: float = quantity(1e-8, "1", (1e-30, 1.0), "Kingma and Ba 2015")
+
+    def init(self, shape: tuple[int, int]) -> Moments:
+        return Moments(0, np.zeros(shape), np.zeros(shape))
+
+    def step(self, state: Moments, gradient: Array, progress: float) -> tuple[Moments, Array]:
+        steps = state.steps + 1
+        first = self.beta1 * state.first + (1 - self.beta1) * gradient
+        second = self.beta2 * state.second + (1 - self.beta2) * gradient**2
+        scale = -self.rate(progress) / (1 - self.beta1**steps)
+        change = scale * first / (np.sqrt(second / (1 - self.beta2**steps)) + self.epsilon)
+        return Moments(steps, first, second), change
+
+
+def with_progress(batches: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:
+    """Yield the batches behind a progress bar on the terminal, if `shown` and there is one."""
+    if not (shown and sys.stderr.isatty()):
+        yield from batches
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(batches, title, total=total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,8 @@
+"""Local learning rules: pure functions of one array's `LocalSignals`. To add one: a file here and a line in `ALL`."""
+
+from chipsim.rules.base import Rule
+from chipsim.rules.local_tandem import LocalTandem, LocalTandemOffline, LocalTandemTrace
+
+ALL: tuple[type[Rule], ...] = (LocalTandem, LocalTandemOffline, LocalTandemTrace)
+
+__all__ = ["ALL", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace", "Rule"]

@@ -1,0 +1,21 @@
+"""What a writer is: it turns the change that a rule wants into writes on the cells of one array."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.crossbar import Cells, Crossbar
+from chipsim.quantity import Parameters
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer(Parameters, ABC):
+    """Turns a wanted change into writes."""
+
+    @abstractmethod
+    def write(self, array: Crossbar, cells: Cells, change: Array, rng: np.random.Generator, time: float) -> Cells:
+        """Return the cells after writing `change` [rows, columns], in weights, at `time` [s]; nothing is edited."""
