@@ -98,7 +98,7 @@ class Deployment:
         return self.arrays[layer].weights(self.cells[layer])
 
     def flat(self, inputs: ArrayLike) -> Array:
-        """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or a non-finite value."""
+        """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or values not finite."""
         array = np.asarray(inputs, dtype=np.float64)
         expected = self.network.sizes[0]
         if array.ndim < 2 or array[0:1].size != (expected if len(array) else 0):
@@ -213,16 +213,15 @@ class Deployment:
         Raises ChipsimError for an effect of a strength above 0 that measured exactly 0.
         """
         design = self.chip.design
+        hidden = [layer.neurons.stop for layer in self.placement.layers if not layer.readout]
+        used = slice(0, max(hidden, default=0))
         lines: list[Entry] = []
         acting = 0
         for effect in design.effects:
             if effect.strength == 0:
                 lines += entries(effect, {})
                 continue
-            used = np.concatenate(
-                [np.arange(p.neurons.start, p.neurons.stop) for p in self.placement.layers[:-1]] or [[]]
-            )
-            neurons = {kind: values[used.astype(int)] for kind, values in self.chip.frozen_neurons[acting].items()}
+            neurons = {kind: values[used] for kind, values in self.chip.frozen_neurons[acting].items()}
             cells = [layer[acting] for layer in self._frozen]
             lines += entries(effect, effect.measure(neurons, cells, self._noise_seen[acting]))
             acting += 1

@@ -51,4 +51,5 @@ class DeadNeurons(Effect):
         }
 
     def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        return {"share of dead neurons": float(np.mean(neurons["dead"]))}
+        dead = neurons["dead"]
+        return {"share of dead neurons": float(dead.mean())} if dead.size else {}

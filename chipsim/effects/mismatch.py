@@ -97,7 +97,7 @@ class Mismatch(Effect):
         return g * frozen["cell_gain"] if "cell_gain" in frozen else g
 
     def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        sizes = {f"{kind} CV": float(np.std(values)) for kind, values in neurons.items()}
+        sizes = {f"{kind} CV": float(np.std(values)) for kind, values in neurons.items() if values.size}
         gains = [layer["cell_gain"] for layer in cells if "cell_gain" in layer]
         if gains:
             sizes["cell_gain CV"] = float(np.std(np.concatenate([gain.ravel() for gain in gains])))

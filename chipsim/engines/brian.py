@@ -101,7 +101,7 @@ class _Layer:
         self._initial = [(self._variable(state).reshape(self.shape), values) for state, values in initial.items()]
         self._pre = np.ones((batch, 0))
         self.spikes = np.zeros(self.shape)
-        self.state = StageState(pre=self._pre, spikes=self.spikes, v=self.v)
+        self._sampled = self.v
 
     def _variable(self, name: str) -> Array:
         values: Array = self.group.variables[name].get_value()
@@ -131,14 +131,15 @@ class _Layer:
         return np.hstack([inputs, np.ones((len(inputs), self.stage.bias_rows))])
 
     def sample(self) -> None:
-        """Take this step's spikes and membrane."""
+        """Take this step's spikes and membrane, which the reset is about to change."""
+        self._sampled = self.v.copy()
         self.spikes = np.zeros(self.shape)
         if self.group.thresholder:
             spikespace = self.group.variables["_spikespace"].get_value()
             self.spikes.ravel()[spikespace[: spikespace[-1]]] = 1.0
 
     def snapshot(self) -> StageState:
-        return StageState(pre=self._pre, spikes=self.spikes, v=self.v.copy())
+        return StageState(pre=self._pre, spikes=self.spikes, v=self._sampled)
 
 
 class _Run:

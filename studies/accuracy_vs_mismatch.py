@@ -1,0 +1,73 @@
+"""How much accuracy does mismatch cost, and how much does Local Tandem Learning on the chip win back?
+
+A teacher MLP is deployed from its own weights on chips of which every threshold, time constant, reset, neuron gain and
+cell gain is spread by `sigma`; test accuracy is taken before and after learning online from `samples` samples.
+"""
+
+import numpy as np
+import xarray as xr
+
+import chipsim as cs
+from chipsim.factor import Factor
+from chipsim.study import Settings, Study, Trial
+from studies.reference_teacher import prepare, taught
+
+STAGES = ("before", "after")
+
+
+def design(settings: Settings) -> cs.ChipDesign:  # noqa: ARG001
+    """The chip without mismatch: LIF neurons and ideal cells."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
+
+
+def trial(trial: Trial) -> xr.Dataset:
+    """Measure one chip at one sigma, before and after learning."""
+    found, options = taught(trial.settings), trial.settings.options
+    train, samples, percentile = found.data.train, int(options["samples"]), float(options["percentile"])
+    mismatch = cs.Mismatch(sigma=float(trial.point["sigma"]))
+    chip = cs.fabricate(cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal(), effects=(mismatch,)), seed=trial.chip)
+    snn = cs.deploy(found.teacher.network(percentile=percentile), chip)
+    before = snn.accuracy(found.data.test)
+    cs.learn(
+        snn,
+        found.teacher.targets(train, percentile=percentile, samples=min(samples, len(train)), seed=trial.chip),
+        rule=cs.LocalTandem(),
+        optimiser=cs.Adam(lr=float(options["lr"]), final=0.0),
+        epochs=max(1, samples // len(train)),
+        progress=False,
+    )
+    after = snn.accuracy(found.data.test)
+    return xr.Dataset(
+        {
+            "accuracy": ("stage", [before, after], {"units": "1", "long_name": "share of test samples classified right"}),
+            "teacher": ((), found.teacher.accuracy(found.data.test), _named("test score of the teacher")),
+            "chip_hash": ((), chip.hash, _named("SHA-256 of the chip")),
+            "effect_report": ((), snn.effect_report().to_json(), _named("effects that acted, as JSON")),
+        },
+        coords={"stage": np.array(STAGES)},
+    )
+
+
+def _named(long_name: str) -> dict[str, str]:
+    return {"units": "1", "long_name": long_name}
+
+
+STUDY = Study(
+    name="accuracy_vs_mismatch",
+    question="How much accuracy does mismatch cost, and how much does on-chip learning win back?",
+    factors=(
+        Factor(name="sigma", values=(0.0, 0.1, 0.3, 0.5), long_name="relative size of the mismatch", range=(0.0, 2.0)),
+    ),
+    options=(
+        Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
+        Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
+        Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
+    ),
+    datasets=("digits", "mnist", "fashion-mnist"),
+    design=design,
+    prepare=prepare,
+    trial=trial,
+    figure="degradation",
+    table=("accuracy", "teacher"),
+    smallest={"chips": 2, "dataset": "digits", "factors": {"sigma": (0.0, 0.3)}, "options": {"samples": 256}},
+)

@@ -1,0 +1,85 @@
+"""How fast does Local Tandem Learning train an ideal chip from random weights?
+
+Each chip is ideal and starts from its own random weights (PyTorch's default initialisation); the factor `form` is the
+rule: online without trace, offline exact, offline with an input trace. Accuracy on the test split after every epoch.
+"""
+
+import numpy as np
+import xarray as xr
+
+import chipsim as cs
+from chipsim.factor import Factor
+from chipsim.rules import Rule
+from chipsim.study import Settings, Study, Trial
+from studies.reference_teacher import prepare, taught
+
+RULES: dict[str, Rule] = {
+    "online": cs.LocalTandem(),
+    "offline": cs.LocalTandemOffline(),
+    "trace": cs.LocalTandemTrace(),
+}
+HEADROOM = 20.0
+"""w_max over the initial weights: learned weights grow to about 14 times the bound of the initial ones."""
+
+
+def design(settings: Settings) -> cs.ChipDesign:  # noqa: ARG001
+    """The ideal chip, with room for weights that grow from their random start."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal(), headroom=HEADROOM)
+
+
+def trial(trial: Trial) -> xr.Dataset:
+    """Train one ideal chip from random weights with one form of the rule."""
+    found, options = taught(trial.settings), trial.settings.options
+    train = found.data.train
+    network = cs.Network.random(found.teacher.network().sizes, seed=trial.chip)
+    snn = cs.deploy(network, cs.fabricate(design(trial.settings), seed=trial.chip))
+    accuracy: list[float] = []
+    cs.learn(
+        snn,
+        found.teacher.targets(
+            train,
+            percentile=float(options["percentile"]),
+            samples=min(int(options["samples"]), len(train)),
+            seed=trial.chip,
+        ),
+        rule=RULES[str(trial.point["form"])],
+        optimiser=cs.Adam(lr=float(options["lr"]), final=0.0),
+        epochs=int(options["epochs"]),
+        progress=False,
+        on_epoch=lambda _: accuracy.append(snn.accuracy(found.data.test)),
+    )
+    named = {"units": "1", "long_name": "share of test samples classified right"}
+    return xr.Dataset(
+        {
+            "accuracy": ("epoch", accuracy, named),
+            "teacher": ((), found.teacher.accuracy(found.data.test), {**named, "long_name": "test score of the teacher"}),
+        },
+        coords={"epoch": np.arange(1, len(accuracy) + 1)},
+    )
+
+
+STUDY = Study(
+    name="ltl_from_scratch",
+    question="How fast does Local Tandem Learning train an ideal chip from random weights?",
+    factors=(
+        Factor(
+            name="form",
+            values=("online", "offline"),
+            choices=("online", "offline", "trace"),
+            long_name="form of the rule",
+        ),
+    ),
+    options=(
+        Factor(name="epochs", values=(5,), long_name="passes over the learning samples", range=(1, 1000)),
+        Factor(name="samples", values=(55_000,), long_name="learning samples per epoch", range=(1, 10_000_000)),
+        Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
+        Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
+    ),
+    datasets=("digits", "mnist", "fashion-mnist"),
+    design=design,
+    prepare=prepare,
+    trial=trial,
+    figure="learning_curve",
+    table=("accuracy", "teacher"),
+    smallest={"chips": 1, "dataset": "digits", "options": {"epochs": 1, "samples": 256}},
+)
