@@ -107,6 +107,6 @@ def _indices(chosen: Sequence[int] | bool, count: int, name: str) -> NDArray[np.
     if isinstance(chosen, bool):
         return np.arange(count if chosen else 0)
     indices = np.asarray(chosen, dtype=np.intp)
-    if indices.size and not (indices.min() >= 0 and indices.max() < count):
-        raise ParameterError(f"Record.{name} asks for index {indices.max()}; there are {count}, from 0 on")
+    if (wrong := indices[(indices < 0) | (indices >= count)]).size:
+        raise ParameterError(f"Record.{name} asks for index {wrong[0]}; there are {count}, from 0 on")
     return indices

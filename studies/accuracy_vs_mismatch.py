@@ -39,7 +39,11 @@ def trial(trial: Trial) -> xr.Dataset:
     after = snn.accuracy(found.data.test)
     return xr.Dataset(
         {
-            "accuracy": ("stage", [before, after], {"units": "1", "long_name": "share of test samples classified right"}),
+            "accuracy": (
+                "stage",
+                [before, after],
+                {"units": "1", "long_name": "share of test samples classified right"},
+            ),
             "teacher": ((), found.teacher.accuracy(found.data.test), _named("test score of the teacher")),
             "chip_hash": ((), chip.hash, _named("SHA-256 of the chip")),
             "effect_report": ((), snn.effect_report().to_json(), _named("effects that acted, as JSON")),

@@ -52,7 +52,11 @@ def trial(trial: Trial) -> xr.Dataset:
     return xr.Dataset(
         {
             "accuracy": ("epoch", accuracy, named),
-            "teacher": ((), found.teacher.accuracy(found.data.test), {**named, "long_name": "test score of the teacher"}),
+            "teacher": (
+                (),
+                found.teacher.accuracy(found.data.test),
+                {**named, "long_name": "test score of the teacher"},
+            ),
         },
         coords={"epoch": np.arange(1, len(accuracy) + 1)},
     )

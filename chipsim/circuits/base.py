@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chipsim.errors import ParameterError
 from chipsim.quantity import INF, Parameters, quantity
 
 
@@ -36,6 +37,14 @@ class Circuit(Parameters, ABC):
     """Lower rail of the membrane; minus infinity for none."""
     v_ceiling: float = quantity(INF, "V")
     """Upper rail of the membrane; infinity for none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.v_floor <= self.v_rest <= self.v_ceiling:
+            raise ParameterError(
+                f"{type(self).__name__} rails {self.v_floor:g} V to {self.v_ceiling:g} V "
+                f"must enclose rest, {self.v_rest:g} V"
+            )
 
     @property
     @abstractmethod

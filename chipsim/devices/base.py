@@ -28,8 +28,8 @@ class Device(Parameters, ABC):
         name = type(self).__name__
         if not self.g_min < self.g_max:
             raise ParameterError(f"{name}.g_min = {self.g_min:g} S must lie below g_max = {self.g_max:g} S")
-        if self.levels is not None and (isinstance(self.levels, bool) or not 2 <= self.levels <= 2**24):
-            raise ParameterError(f"{name}.levels = {self.levels} must be None (continuous) or 2 to 16777216")
+        if self.levels is not None and (type(self.levels) is not int or not 2 <= self.levels <= 2**24):
+            raise ParameterError(f"{name}.levels = {self.levels!r} must be None (continuous) or 2 to 16777216")
 
     def quantise(self, g: Array) -> Array:
         """Return the level nearest to each conductance; `g` itself for a continuous cell."""

@@ -50,6 +50,8 @@ class Mismatch(Effect):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.kinds is not None and not self.kinds:
+            raise ParameterError("Mismatch.kinds is empty, so that it could not act; name kinds, or give sigma=0")
         for kind in self.kinds or ():
             if kind not in KINDS:
                 raise ParameterError(f"unknown kind of mismatch {kind!r}; known: {', '.join(KINDS)}")
@@ -97,8 +99,13 @@ class Mismatch(Effect):
         return g * frozen["cell_gain"] if "cell_gain" in frozen else g
 
     def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        sizes = {f"{kind} CV": float(np.std(values)) for kind, values in neurons.items() if values.size}
-        gains = [layer["cell_gain"] for layer in cells if "cell_gain" in layer]
+        sizes = {f"{kind} CV": _spread(kind, values) for kind, values in neurons.items() if values.size}
+        gains = [layer["cell_gain"].ravel() for layer in cells if "cell_gain" in layer]
         if gains:
-            sizes["cell_gain CV"] = float(np.std(np.concatenate([gain.ravel() for gain in gains])))
+            sizes["cell_gain CV"] = _spread("cell_gain", np.concatenate(gains))
         return sizes
+
+
+def _spread(kind: str, values: Array) -> float:
+    """Root mean square deviation from the stated mean, so that a single neuron measures something too."""
+    return float(np.sqrt(np.mean((values - (kind != "reset")) ** 2)))

@@ -7,14 +7,19 @@ crossbar is one BLAS product in a network operation between the stages. Slots pe
     fire_l    threshold            sample_l  membrane and spikes    resets_l  reset
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import brian2
 import numpy as np
+
+_excepthook = sys.excepthook
+import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+
+sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
 
 from chipsim.engines.base import Array, Engine, OnStep, OnWindow, Stage, StageState, Window
 from chipsim.errors import ParameterError
@@ -116,7 +121,8 @@ class _Layer:
             group.resetter["spike"].when = f"resets_{index}"
 
     def clear(self) -> None:
-        """Put every state variable back to its initial value."""
+        """Put every state variable back to its initial value, and the noise to none."""
+        self.noise[...] = 0.0
         for state, values in self._initial:
             state[...] = values
 

@@ -1,0 +1,438 @@
+"""Results: labelled datasets with units and provenance, and the files that hold them.
+
+A study keeps one file per trial in `FILE.trials/`, beside a manifest that says what belongs there; `combine` makes
+FILE of them. Every file is written to a temporary name, flushed to the disk and moved into place, so that a
+half-written file cannot exist under its final name, whenever the process is killed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import platform
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+
+from chipsim.errors import ChipsimError, ParameterError, StoredFileError
+from chipsim.schema import DIMENSIONS, VERSION, VOLATILE
+
+Value = float | int | str
+
+PACKAGES = ("chipsim", "numpy", "brian2", "torch", "xarray", "scipy")
+REPEATS = ("chip", "seed")  # what statistics are taken over
+_PART = ".part"
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
+
+
+# ------------------------------------------------------------------------------------------------ datasets
+
+
+def label(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` with the units and long names of the reserved coordinates filled in where they are missing."""
+    dataset = dataset.copy()
+    for name in set(dataset.coords) & set(DIMENSIONS):
+        unit, long_name = DIMENSIONS[str(name)]
+        dataset[name].attrs = {"units": unit, "long_name": long_name, **dataset[name].attrs}
+    return dataset
+
+
+def validate(dataset: xr.Dataset, factors: Iterable[str] = ()) -> None:
+    """Check a dataset against the schema; raises ParameterError at the first thing that does not fit.
+
+    Every variable has `units` and `long_name`; every dimension is a reserved one or one of `factors`; coordinates
+    belong to a dimension; an accuracy is a share in 0..1.
+    """
+    known = {*DIMENSIONS, *factors}
+    for name, variable in dataset.variables.items():
+        for attribute in ("units", "long_name"):
+            if not isinstance(variable.attrs.get(attribute), str) or not variable.attrs[attribute]:
+                raise ParameterError(f"variable {name!r} has no {attribute!r}; set it in its attributes")
+        for dimension in variable.dims:
+            if dimension not in known:
+                raise ParameterError(
+                    f"variable {name!r} has the unknown dimension {dimension!r}; known: {', '.join(sorted(known))}"
+                )
+        if name in dataset.coords and variable.dims != (name,):
+            raise ParameterError(f"coordinate {name!r} is not the index of a dimension; make it a variable")
+        if "accuracy" in str(name) and not bool(((variable >= 0) & (variable <= 1)).all()):
+            raise ParameterError(
+                f"{name!r} must be a share in 0..1, but holds {variable.values.min():g} to {variable.values.max():g}"
+            )
+
+
+def drop_volatile(dataset: xr.Dataset) -> xr.Dataset:
+    """Return `dataset` without the attributes that may differ between two equal runs (wall time, host, date)."""
+    dataset = dataset.copy()
+    holders: list[Any] = [dataset, *dataset.variables.values()]
+    for holder in holders:
+        holder.attrs = {name: value for name, value in holder.attrs.items() if name not in VOLATILE}
+    return dataset
+
+
+def identical(a: xr.Dataset, b: xr.Dataset) -> bool:
+    """Whether two datasets are equal in every value, name and attribute, the volatile ones apart."""
+    return bool(drop_volatile(a).identical(drop_volatile(b)))
+
+
+def spread(array: xr.DataArray) -> xr.Dataset:
+    """Statistics over chips and seeds: `mean`, `std` (of the sample; 0 for a single chip), `lowest`, `highest`."""
+    over = [dimension for dimension in REPEATS if dimension in array.dims]
+    count = int(np.prod([array.sizes[dimension] for dimension in over]))
+    return xr.Dataset(
+        {
+            "mean": array.mean(over),
+            "std": array.std(over, ddof=1 if count > 1 else 0),
+            "lowest": array.min(over),
+            "highest": array.max(over),
+        }
+    )
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+def cannot_write(error: OSError, path: Path) -> StoredFileError:
+    """The error to raise when the system refuses to write `path`."""
+    reason = error.strerror or str(error)
+    return StoredFileError(f"cannot write {path}: {reason}; free space there or choose another place")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` into `path`: all of it or, if the process or the disk fails, none of it."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
+    try:
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(error, path) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be flushed
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left of unfinished versions of `path`, or of files in the folder `path`."""
+    pattern, folder = (f".*{_PART}", path) if path.is_dir() else (f".{path.name}.*{_PART}", path.parent)
+    for leftover in folder.glob(pattern):
+        leftover.unlink(missing_ok=True)
+
+
+def write(dataset: xr.Dataset, path: Path) -> None:
+    """Write `dataset` to `path` as HDF5 (netCDF 4), atomically."""
+    with _without_dask():
+        content = bytes(dataset.drop_encoding().to_netcdf(engine="h5netcdf"))
+    replace_file(Path(path), content)
+
+
+def _without_dask() -> AbstractContextManager[Any]:
+    """Keep xarray from locking a file in memory on the scheduler of a dask cluster, where there is one."""
+    dask = sys.modules.get("dask")
+    return contextlib.nullcontext() if dask is None else dask.config.set(scheduler="synchronous")
+
+
+def _read(path: Path) -> xr.Dataset:
+    try:
+        return xr.load_dataset(path, engine="h5netcdf", phony_dims="access")
+    except FileNotFoundError:
+        raise StoredFileError(f"{path} does not exist; check the name") from None
+    except _UNREADABLE as error:
+        raise StoredFileError(
+            f"{path} cannot be read as a chipsim result: it is truncated or not HDF5 ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _check_version(attributes: Mapping[str, Any], path: Path) -> None:
+    version = attributes.get("schema_version")
+    if version is None:
+        raise StoredFileError(f"{path} is not a chipsim result: it has no schema version; choose another file")
+    if version != VERSION:
+        raise StoredFileError(
+            f"{path} has schema version {version}, but this chipsim reads version {VERSION}; "
+            f"use the chipsim that wrote it, or run the study again into another file"
+        )
+
+
+def open(path: Path) -> xr.Dataset:  # noqa: A001 - read as results.open
+    """Read a result that `write` or `combine` wrote; raises StoredFileError when damaged or of another version."""
+    path = Path(path)
+    if path.is_dir():
+        raise StoredFileError(f"{path} is a folder, not a result file; give the file beside it")
+    dataset = _read(path)
+    _check_version(dataset.attrs, path)
+    return dataset
+
+
+# ------------------------------------------------------------------------------------------------ manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a result file holds: the study, all that decides its numbers, and the grid of its trials.
+
+    `design` is canonical JSON text. `grid` maps `chip` and every factor to its values, `labels` each of them to its
+    unit and long name. The same fields are the attributes of the combined dataset.
+    """
+
+    study: str
+    question: str
+    dataset: str
+    seed: int
+    options: Mapping[str, Value]
+    design: str
+    grid: Mapping[str, tuple[Value, ...]]
+    labels: Mapping[str, tuple[str, str]]
+    figure: str
+    table: tuple[str, ...]
+    schema_version: int = VERSION
+
+    @property
+    def design_hash(self) -> str:
+        """SHA-256 of the design's canonical JSON."""
+        return hashlib.sha256(self.design.encode()).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two runs to share a file."""
+        names = ("schema_version", "study", "dataset", "seed", "options")
+        return {**{name: getattr(self, name) for name in names}, "design": json.loads(self.design)}
+
+    @property
+    def identity_hash(self) -> str:
+        """SHA-256 of the identity; each trial file carries it."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    def points(self) -> Iterator[dict[str, Value]]:
+        """Every trial of the grid, as {"chip": seed, factor: value ...}; the last factor changes fastest."""
+        for values in itertools.product(*self.grid.values()):
+            yield dict(zip(self.grid, values, strict=True))
+
+    def attributes(self) -> dict[str, Any]:
+        """The manifest as attributes of a dataset: plain values, and JSON text for the others."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain = {k: v if isinstance(v, (str, int)) else json.dumps(v) for k, v in fields.items()}
+        return {**plain, "design_hash": self.design_hash}
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any], path: Path) -> Self:
+        """Read back what `attributes` returned; raises StoredFileError naming `path` when something is missing."""
+        _check_version(attributes, path)
+        try:
+            fields = {field.name: attributes[field.name] for field in dataclasses.fields(cls)}
+            fields |= {name: json.loads(fields[name]) for name in ("options", "grid", "labels", "table")}
+            for name in ("grid", "labels"):
+                fields[name] = {key: tuple(values) for key, values in fields[name].items()}
+            fields |= {"seed": int(fields["seed"]), "schema_version": int(fields["schema_version"])}
+            manifest = cls(**{**fields, "table": tuple(fields["table"])})
+            _ = manifest.identity_hash
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise StoredFileError(
+                f"{path} does not say which study it holds ({_first_line(error)}); move it away or choose another file"
+            ) from error
+        return manifest
+
+
+def difference(stored: Manifest, asked: Manifest) -> str | None:
+    """Say in words where two manifests differ in what decides the numbers; None when they may share a file."""
+    return _difference(stored.identity, asked.identity, "")
+
+
+def _difference(old: Any, new: Any, name: str) -> str | None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        inner = ((old.get(key), new.get(key), f"{name}.{key}".lstrip(".")) for key in keys)
+        return next((found for parts in inner if (found := _difference(*parts))), None)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        items = (_difference(a, b, f"{name}[{index}]") for index, (a, b) in enumerate(zip(old, new, strict=True)))
+        return next(filter(None, items), None)
+    return None if old == new else f"{name.replace('_', ' ')} {json.dumps(old)}, not {json.dumps(new)}"
+
+
+def trials_folder(path: Path) -> Path:
+    """The folder of the trial files of the result `path`."""
+    return path.with_name(path.name + ".trials")
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in the trials folder of the result `path`; None when there is none yet."""
+    file = trials_folder(path) / "manifest.json"
+    try:
+        attributes = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoredFileError(
+            f"{file} cannot be read ({_first_line(error)}); move {file.parent} away or choose another file"
+        ) from error
+    return Manifest.from_attributes(attributes if isinstance(attributes, dict) else {}, file)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write the manifest into the trials folder of the result `path`."""
+    text = json.dumps(manifest.attributes(), indent=2)
+    replace_file(trials_folder(path) / "manifest.json", text.encode())
+
+
+# -------------------------------------------------------------------------------------------------- trials
+
+
+def describe(point: Mapping[str, Value]) -> str:
+    """A trial's place in the grid, in words.
+
+    >>> describe({"chip": 3, "sigma": 0.5})
+    'chip 3, sigma 0.5'
+    """
+    return ", ".join(f"{name} {value}" for name, value in point.items())
+
+
+def trial_path(path: Path, point: Mapping[str, Value]) -> Path:
+    """The file of one trial of the result `path`: readable, and unique by a hash."""
+    digest = hashlib.sha256(json.dumps(list(point.items())).encode()).hexdigest()[:10]
+    words = re.sub(r"[^A-Za-z0-9.+-]+", "_", "-".join(f"{name}_{value}" for name, value in point.items()))
+    return trials_folder(path) / f"{words[:120]}-{digest}.h5"
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of the packages that decide a result, read without importing them."""
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def trial_attributes(manifest_hash: str, point: Mapping[str, Value], wall_time: float) -> dict[str, Any]:
+    """The attributes of a trial file: whose trial it is, what computed it, and how long that took."""
+    return {
+        "schema_version": VERSION,
+        "identity": manifest_hash,
+        "point": json.dumps(dict(point)),
+        "versions": json.dumps(versions()),
+        "wall_time": wall_time,
+    }
+
+
+def write_trial(dataset: xr.Dataset, path: Path, point: Mapping[str, Value]) -> None:
+    """Write one trial of the result `path`, with a digest of its content."""
+    write(dataset.assign_attrs(digest=_digest(dataset)), trial_path(path, point))
+
+
+def read_trial(manifest: Manifest, path: Path, point: Mapping[str, Value]) -> xr.Dataset:
+    """Read one trial of the result `path`; raises StoredFileError when it is missing, damaged or not this study's."""
+    file = trial_path(path, point)
+    dataset = open(file)
+    if dataset.attrs.pop("digest", None) != _digest(dataset):
+        raise StoredFileError(f"{file} is damaged: its content is not what was written")
+    asked = (manifest.identity_hash, json.dumps(dict(point)))
+    if (dataset.attrs.get("identity"), dataset.attrs.get("point")) != asked:
+        raise StoredFileError(f"{file} belongs to another trial or study")
+    return dataset
+
+
+def _digest(dataset: xr.Dataset) -> str:
+    """SHA-256 of every value, name and attribute: HDF5 by itself does not notice a changed byte."""
+    digest = hashlib.sha256(_plain_json(dataset.attrs))
+    for name in sorted(dataset.variables, key=str):
+        variable = dataset[name]
+        numeric = variable.dtype.kind in "biufc"
+        kind = str(variable.dtype) if numeric else "text"
+        digest.update(_plain_json([str(name), variable.dims, variable.shape, kind, variable.attrs]))
+        digest.update(variable.values.tobytes() if numeric else _plain_json(variable.values.tolist()))
+    return digest.hexdigest()
+
+
+def _plain_json(value: Any) -> bytes:
+    """JSON of plain values and of numpy's, the same before writing and after reading."""
+    return json.dumps(value, sort_keys=True, default=lambda array: np.asarray(array).tolist()).encode()
+
+
+def combine(manifest: Manifest, path: Path) -> None:
+    """Make the result `path` of its trial files: dimensions chip x factors x the trial's own, with provenance."""
+    points = list(manifest.points())
+    trials = [read_trial(manifest, path, point) for point in points]
+    dataset = _stack(manifest, points, trials)
+    dataset.attrs = {
+        **manifest.attributes(),
+        "versions": _merge_versions(str(trial.attrs["versions"]) for trial in trials),
+        "wall_time": sum(float(trial.attrs["wall_time"]) for trial in trials),
+        "host": platform.node(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    validate(dataset, manifest.grid)
+    write(dataset, path)
+
+
+def _merge_versions(texts: Iterable[str]) -> str:
+    """One JSON object when all trials used the same packages, else a JSON list of all that were used."""
+    stored = [json.loads(text) for text in set(texts)]
+    flat = itertools.chain.from_iterable(entry if isinstance(entry, list) else [entry] for entry in stored)
+    used = sorted({json.dumps(entry) for entry in flat})
+    return used[0] if len(used) == 1 else f"[{', '.join(used)}]"
+
+
+def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Sequence[xr.Dataset]) -> xr.Dataset:
+    first, shape = trials[0], tuple(len(values) for values in manifest.grid.values())
+    for point, trial in zip(points, trials, strict=True):
+        if why := _other_shape(first, trial):
+            raise ChipsimError(f"the trials of study {manifest.study} do not fit together: {describe(point)} has {why}")
+    stacked = xr.Dataset(coords=first.coords)
+    for name, values in manifest.grid.items():
+        unit, long_name = manifest.labels[name]
+        stacked = stacked.assign_coords({name: (name, np.asarray(values), {"units": unit, "long_name": long_name})})
+    for variable_name, variable in first.data_vars.items():
+        stack = np.stack([trial[variable_name].values for trial in trials]).reshape(*shape, *variable.shape)
+        stacked[variable_name] = ((*manifest.grid, *variable.dims), stack, variable.attrs)
+    return stacked
+
+
+def _other_shape(first: xr.Dataset, trial: xr.Dataset) -> str | None:
+    if set(first.data_vars) != set(trial.data_vars):
+        return f"the variables {', '.join(sorted(map(str, trial.data_vars)))}"
+    if not xr.Dataset(coords=trial.coords).identical(xr.Dataset(coords=first.coords)):
+        return "other coordinates"
+    for name, variable in first.data_vars.items():
+        if variable.dims != trial[name].dims or variable.shape != trial[name].shape:
+            return f"{name!r} of shape {dict(trial[name].sizes)} instead of {dict(variable.sizes)}"
+        if variable.attrs != trial[name].attrs:
+            return f"{name!r} with other attributes"
+    return None
+
+
+def restore_trials(manifest: Manifest, path: Path) -> None:
+    """Write the trial files that are missing beside the combined result `path` again, from the result itself."""
+    missing = [point for point in manifest.points() if not trial_path(path, point).exists()]
+    combined = open(path) if missing else xr.Dataset()
+    for point in missing:
+        trial = combined.sel(point).drop_vars(list(point))
+        attributes = trial_attributes(manifest.identity_hash, point, 0.0)
+        trial.attrs = {**attributes, "versions": combined.attrs["versions"]}
+        write_trial(trial, path, point)

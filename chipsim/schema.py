@@ -1,0 +1,22 @@
+"""The shape of every result: reserved dimension names, the schema version, and what may differ between equal runs."""
+
+VERSION = 1
+
+# Reserved dimensions and coordinates: name -> (unit, long name).
+DIMENSIONS: dict[str, tuple[str, str]] = {
+    "chip": ("1", "seed of the fabricated chip"),
+    "sample": ("1", "index of the sample in its split"),
+    "layer": ("1", "layer of the network, input side first"),
+    "neuron": ("1", "neuron of the layer"),
+    "row": ("1", "row of the array, bias rows last"),
+    "column": ("1", "column of the array"),
+    "cell": ("1", "cell, in the order asked for"),
+    "current": ("A", "input current"),
+    "time": ("s", "time since the start of the window"),
+    "epoch": ("1", "passes over the learning samples"),
+    "stage": ("1", "before or after on-chip learning"),
+    "seed": ("1", "seed of the initial weights"),
+}
+
+# Attributes that may differ between two runs that are otherwise identical.
+VOLATILE: frozenset[str] = frozenset({"wall_time", "host", "date"})

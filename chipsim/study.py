@@ -1,0 +1,421 @@
+"""Study: one question, asked of many chips over a grid of factors; runs, resumes and combines its trials.
+
+A trial is one (chip, factor point) with all its before/after measurements. Trials run in worker processes on one
+BLAS/torch thread each, whatever the number of workers, and each finished one is a file at once: a study that was killed
+continues where it stopped, and its dataset is the one that an uninterrupted run gives.
+
+The functions of a study are found by name in the worker, so they stand at the top level of an importable module. A
+script that calls `run` does so under `if __name__ == "__main__":`, because a worker imports the script too.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import filelock
+import xarray as xr
+
+from chipsim import results, workers
+from chipsim.errors import ChipsimError, ParameterError, StoredFileError
+from chipsim.factor import Factor, suggest
+from chipsim.progress import Reporter, in_short
+from chipsim.quantity import canonical_json
+from chipsim.results import Manifest, Value
+from chipsim.schema import DIMENSIONS
+
+CHIPS = 5  # unless asked otherwise
+CHIPS_PER_SEED = 1000
+R = TypeVar("R")
+
+
+# -------------------------------------------------------------------------------------------- what a study is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all trials of a run share, and what decides their numbers beside chip and factor point."""
+
+    dataset: str
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a trial function gets: the seed of its chip, its factor point and the settings of the run."""
+
+    chip: int
+    point: Mapping[str, Any]
+    settings: Settings
+
+
+def _prepare_nothing(settings: Settings) -> None:
+    """Do nothing before the trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, its grid, and the functions that answer it for one chip at one point.
+
+    design: returns the parameters whose canonical JSON and hash tell one design from another in the stored file.
+    prepare: runs once before the trials, in a worker too (trains the teacher, so that trials find it stored).
+    trial: returns a dataset with the schema's dimensions, units and long names, coordinates only along dimensions.
+    options: what is fixed within a run, such as the number of learning samples; each a Factor of one value.
+    figure: the module of `chipsim.plots` that draws the result. table: the variables that are printed.
+    smallest: arguments of `run` (chips, dataset, factors, options) for the test that runs every study.
+    """
+
+    name: str
+    question: str
+    factors: tuple[Factor, ...]
+    datasets: tuple[str, ...]
+    design: Callable[[Settings], Any]
+    trial: Callable[[Trial], xr.Dataset]
+    prepare: Callable[[Settings], None] = _prepare_nothing
+    options: tuple[Factor, ...] = ()
+    figure: str = "degradation"
+    table: tuple[str, ...] = ("accuracy",)
+    smallest: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [factor.name for factor in (*self.factors, *self.options)]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ParameterError(f"study {self.name} has two factors or options called {repeated[0]!r}")
+        if many := [option.name for option in self.options if len(option.values) != 1]:
+            raise ParameterError(f"option {many[0]!r} of study {self.name} must have one value, or be a factor")
+        if not self.datasets:
+            raise ParameterError(f"study {self.name} needs at least one data set")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run: `done` of `total` trials are stored."""
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(f"{done} of {total} trials are stored")
+        self.done, self.total = done, total
+
+
+# -------------------------------------------------------------------------------------------- what is asked for
+
+
+def chip_seeds(seed: int, chips: int) -> tuple[int, ...]:
+    """The seeds of a run's chips: 1000 seed, 1000 seed + 1 ..., so that runs of two seeds share no chip."""
+    if isinstance(chips, bool) or not isinstance(chips, int) or not 1 <= chips <= CHIPS_PER_SEED:
+        raise ParameterError(f"chips must be an integer from 1 to {CHIPS_PER_SEED}, not {chips!r}")
+    return tuple(range(CHIPS_PER_SEED * seed, CHIPS_PER_SEED * seed + chips))
+
+
+def plan(
+    study: Study,
+    stored: Manifest | None = None,
+    *,
+    chips: int | None = None,
+    seed: int | None = None,
+    dataset: str | None = None,
+    factors: Mapping[str, Sequence[Value]] | None = None,
+    options: Mapping[str, Value] | None = None,
+) -> Manifest:
+    """Say what a run holds. What is not given is as `stored`, else the default; the stored grid only grows."""
+    dataset = dataset or (stored.dataset if stored else study.datasets[0])
+    if dataset not in study.datasets:
+        raise ParameterError(f"study {study.name} knows no data set {dataset!r}; {suggest(dataset, study.datasets)}")
+    seed = seed if seed is not None else stored.seed if stored else 0
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ParameterError(f"seed must be an integer of at least 0, not {seed!r}")
+    settings = Settings(dataset=dataset, seed=seed, options=_options(study, stored, options or {}))
+    seeds: set[Value] = set(stored.grid["chip"]) if stored else set()
+    if chips is not None or not seeds:
+        seeds |= set(chip_seeds(seed, CHIPS if chips is None else chips))
+    grid = {"chip": tuple(sorted(seeds, key=int)), **_grid(study, stored, factors or {})}
+    return Manifest(
+        study=study.name,
+        question=study.question,
+        dataset=dataset,
+        seed=seed,
+        options=settings.options,
+        design=canonical_json(study.design(settings)),
+        grid=grid,
+        labels={"chip": DIMENSIONS["chip"], **{f.name: (f.unit, f.long_name or f.name) for f in study.factors}},
+        figure=study.figure,
+        table=study.table,
+    )
+
+
+def _options(study: Study, stored: Manifest | None, given: Mapping[str, Value]) -> dict[str, Value]:
+    known = {option.name: option for option in study.options}
+    if unknown := [name for name in given if name not in known]:
+        raise ParameterError(f"study {study.name} has no option {unknown[0]!r}; {suggest(unknown[0], [*known])}")
+    before = stored.options if stored else {}
+    chosen = {name: given.get(name, before.get(name, option.values[0])) for name, option in known.items()}
+    return {name: known[name].convert((value,))[0] for name, value in chosen.items()}
+
+
+def _grid(study: Study, stored: Manifest | None, given: Mapping[str, Sequence[Value]]) -> dict[str, tuple[Value, ...]]:
+    known = {factor.name: factor for factor in study.factors}
+    if unknown := [name for name in given if name not in known]:
+        raise ParameterError(f"study {study.name} has no factor {unknown[0]!r}; {suggest(unknown[0], [*known])}")
+    grid = {}
+    for name, factor in known.items():
+        before = stored.grid.get(name, ()) if stored else ()
+        values = factor.convert(given[name]) if name in given else before or factor.values
+        grid[name] = factor.order({*factor.convert(values), *before})
+    return grid
+
+
+# -------------------------------------------------------------------------------------------------- running
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a run stores: its file, what the file holds now (None: there is no file), and what it is to hold."""
+
+    out: Path
+    combined: Manifest | None
+    manifest: Manifest
+
+
+def run(
+    study: Study,
+    *,
+    out: Path | str,
+    chips: int | None = None,
+    seed: int | None = None,
+    dataset: str | None = None,
+    factors: Mapping[str, Sequence[Value]] | None = None,
+    options: Mapping[str, Value] | None = None,
+    jobs: int = 1,
+    executor: concurrent.futures.Executor | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run what is missing of a study, store it in `out`, and return the whole result.
+
+    If `out` (or its folder of trials) exists, the run continues it: finished trials are kept, more chips or factor
+    values extend the grid, and what is not given is as stored. Raises StoredFileError when `out` holds another study,
+    dataset, seed, option, design or schema version, cannot be read or written, or is in use by another run. Ctrl-C
+    raises Interrupted; finished trials are kept.
+
+    executor: any concurrent.futures.Executor, such as that of a dask client; `jobs` spawned processes by default.
+    """
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ParameterError(f"jobs must be an integer of at least 1, not {jobs!r}")
+    out, reporter = Path(out), Reporter(study.name, shown=progress)
+    asked = {"chips": chips, "seed": seed, "dataset": dataset, "factors": factors, "options": options}
+    _place(study, out, asked)  # refuses before anything is touched
+    with _locked(out):
+        place = _place(study, out, asked)
+        try:
+            _fill(study, place, jobs, executor, reporter)
+        except KeyboardInterrupt as error:
+            points = list(place.manifest.points())
+            done = sum(results.trial_path(out, point).exists() for point in points)
+            raise Interrupted(done, len(points)) from error
+    return results.open(out)
+
+
+def _place(study: Study, out: Path, asked: Mapping[str, Any]) -> _Place:
+    """Look at what `out` holds and plan the run onto it; raises StoredFileError where they do not fit."""
+    if not out.parent.is_dir():
+        raise StoredFileError(f"cannot write {out}: {out.parent} is not a folder; create it or choose another place")
+    if out.exists() and not out.is_file():
+        raise StoredFileError(f"cannot write {out}: it is not a regular file; choose another name")
+    combined = Manifest.from_attributes(results.open(out).attrs, out) if out.exists() else None
+    begun = results.read_manifest(out)
+    stored = begun or combined
+    for holder in (combined, begun):
+        if holder is not None and (holder.study != study.name or [*holder.grid][1:] != [f.name for f in study.factors]):
+            raise StoredFileError(
+                f"{out} holds study {holder.study} over {', '.join(holder.grid)}, not {study.name} over "
+                f"{', '.join(['chip', *(factor.name for factor in study.factors)])}; choose another file"
+            )
+    if stored is not None and combined is not None:
+        grid = {name: tuple(dict.fromkeys((*stored.grid[name], *combined.grid[name]))) for name in stored.grid}
+        stored = dataclasses.replace(stored, grid=grid)
+    manifest = plan(study, stored, **asked)
+    for holder in (combined, begun):
+        if holder is not None and (other := results.difference(holder, manifest)):
+            raise StoredFileError(f"{out} holds {other}; choose another file, or ask for what this one holds")
+    return _Place(out=out, combined=combined, manifest=manifest)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the trials folder of `out` for the block, so that two runs cannot write it at once."""
+    folder = results.trials_folder(out)
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise StoredFileError(f"another run is writing {out}; wait for it, or choose another file") from None
+    except OSError as error:
+        raise results.cannot_write(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _fill(
+    study: Study,
+    place: _Place,
+    jobs: int,
+    executor: concurrent.futures.Executor | None,
+    reporter: Reporter,
+) -> None:
+    """Run the missing trials and combine all of them."""
+    out, manifest = place.out, place.manifest
+    results.remove_leftovers(out)
+    results.remove_leftovers(results.trials_folder(out))
+    total = math.prod(len(values) for values in manifest.grid.values())
+    if place.combined is not None and place.combined.grid == manifest.grid:
+        reporter.say(f"nothing is left to do: {out} holds all {total} trials")
+        return
+    results.write_manifest(manifest, out)
+    if place.combined is not None:
+        results.restore_trials(place.combined, out)
+    pending = _pending(manifest, out, reporter)
+    if pending:
+        where = f"{jobs} at once" if executor is None else f"by {type(executor).__name__}"
+        reporter.say(f"{len(pending)} of {total} trials to run, {where}")
+        own = workers.pool(min(jobs, len(pending)))
+        with own if executor is None else workers.borrowed(executor) as pool:
+            _run_trials(study, place, pending, pool, reporter)
+    results.combine(manifest, out)
+    reporter.say(f"all {total} trials are stored in {out}")
+
+
+def _pending(manifest: Manifest, out: Path, reporter: Reporter) -> list[dict[str, Value]]:
+    """The points of the grid without a good trial file."""
+    pending = []
+    for point in manifest.points():
+        if results.trial_path(out, point).exists():
+            try:
+                results.read_trial(manifest, out, point)
+                continue
+            except StoredFileError as error:
+                reporter.say(f"warning: the trial at {results.describe(point)} is run again: {error}")
+        pending.append(point)
+    return pending
+
+
+def _run_trials(
+    study: Study,
+    place: _Place,
+    pending: Sequence[Mapping[str, Value]],
+    pool: concurrent.futures.Executor,
+    reporter: Reporter,
+) -> None:
+    """Run and store the pending trials; at the first that fails, those that run finish and the others are dropped."""
+    manifest = place.manifest
+    settings = Settings(dataset=manifest.dataset, seed=manifest.seed, options=manifest.options)
+    _check_importable(study)
+    if study.prepare is not _prepare_nothing:
+        reporter.say("preparing")
+        if error := workers.submit(pool, _guarded, "the preparation", study.prepare, settings).exception():
+            raise _readable(error)
+    futures: dict[concurrent.futures.Future[xr.Dataset], Mapping[str, Value]] = {}
+    total = math.prod(len(values) for values in manifest.grid.values())
+    try:
+        with reporter.bar(total, total - len(pending)):
+            for point in pending:
+                trial = Trial(chip=int(point["chip"]), point=_without_chip(point), settings=settings)
+                futures[workers.submit(pool, _perform, study.trial, trial, manifest.identity_hash, point)] = point
+            _collect(futures, place.out, reporter)
+    except KeyboardInterrupt:
+        for future, point in futures.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                results.write_trial(future.result(), place.out, point)
+        raise
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _collect(
+    futures: dict[concurrent.futures.Future[xr.Dataset], Mapping[str, Value]], out: Path, reporter: Reporter
+) -> None:
+    """Store each trial as it finishes, and forget it."""
+    failed: BaseException | None = None
+    for future in concurrent.futures.as_completed(list(futures)):
+        point = futures[future]
+        if future.cancelled():
+            continue
+        if error := future.exception():
+            failed = failed or error
+            for other in futures:
+                other.cancel()
+            continue
+        trial = future.result()
+        results.write_trial(trial, out, point)
+        del futures[future]
+        reporter.finished(results.describe(point), in_short(trial))
+    if failed is not None:
+        raise _readable(failed)
+
+
+def _without_chip(point: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in point.items() if name != "chip"}
+
+
+def _readable(error: BaseException) -> BaseException:
+    if isinstance(error, concurrent.futures.BrokenExecutor):
+        broken = ChipsimError(
+            "a worker process died: it was killed, ran out of memory, or could not import the calling script "
+            '(a script calls run under `if __name__ == "__main__":`); finished trials are kept, run again to continue'
+        )
+        broken.__cause__ = error
+        return broken
+    return error
+
+
+def _check_importable(study: Study) -> None:
+    for function in (study.prepare, study.trial):
+        try:
+            pickle.dumps(function)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ParameterError(
+                f"study {study.name}: workers cannot import {getattr(function, '__qualname__', function)!r}; "
+                f"define it at the top level of a module"
+            ) from error
+
+
+# --------------------------------------------------------------------------------------------- in the worker
+
+
+def _guarded(what: str, function: Callable[..., R], *args: Any) -> R:
+    """Call `function`; whatever it raises becomes an error of chipsim that says where."""
+    try:
+        return function(*args)
+    except ChipsimError as error:
+        raise type(error)(f"{what} failed: {error}") from error
+    except Exception as error:
+        raise ChipsimError(f"{what} failed: {type(error).__name__}: {error}") from error
+
+
+def _perform(
+    study_trial: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value]
+) -> xr.Dataset:
+    """Run one trial, check its result, and give it the attributes of its file."""
+    return _guarded(f"the trial at {results.describe(point)}", _measure, study_trial, trial, identity, point)
+
+
+def _measure(
+    function: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value]
+) -> xr.Dataset:
+    start = time.perf_counter()
+    dataset = function(trial)
+    if not isinstance(dataset, xr.Dataset):
+        raise ParameterError(f"a trial must return an xarray.Dataset, not {type(dataset).__name__}")
+    if clash := sorted({*map(str, dataset.variables), *map(str, dataset.dims)} & set(point)):
+        raise ParameterError(f"what a trial returns must not have the dimension {clash[0]!r}: the study adds it itself")
+    dataset = results.label(dataset)
+    results.validate(dataset)
+    dataset.attrs = results.trial_attributes(identity, point, time.perf_counter() - start)
+    return dataset

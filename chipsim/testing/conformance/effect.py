@@ -1,0 +1,179 @@
+"""What every non-ideality must do; give an instance of a strength above 0.
+
+A measured size is the effect's strength: in units of the circuit's swing where the part's name ends with [V].
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.chip import Chip, ChipDesign, fabricate
+from chipsim.circuits import LIF
+from chipsim.deployment import Deployment, deploy
+from chipsim.effects import Effect
+from chipsim.network import Network
+from chipsim.quantity import declarations
+from chipsim.report import RareEventWarning
+from chipsim.streams import stream
+from chipsim.testing.conformance.parameters import PARAMETERS
+
+Array = NDArray[np.float64]
+CHIPS = 24
+
+
+def _chip(*effects: Effect, seed: int = 0) -> Chip:
+    return fabricate(ChipDesign(circuit=LIF(), effects=effects, tiles=8, rows=40, columns=40, neurons=64), seed)
+
+
+@cache
+def _samples() -> Array:
+    return stream(0, "conformance", "inputs").uniform(0.0, 2.0, (4, 16))
+
+
+def _deployed(*effects: Effect, seed: int = 0) -> Deployment:
+    return deploy(Network.random((16, 64, 8), seed=0), _chip(*effects, seed=seed), window=8)
+
+
+@cache
+def _ideal() -> Array:
+    return _deployed().outputs(_samples())
+
+
+def switched_off(effect: Effect) -> Effect:
+    """Return the effect at strength 0; raise AssertionError where no parameter switches it off."""
+    for name in declarations(effect):
+        low, high = declarations(effect)[name].range
+        off = dataclasses.replace(effect, **{name: 0.0}) if low <= 0.0 <= high else effect
+        if off.strength == 0:
+            return off
+    raise AssertionError(f"no parameter of {effect.name} brings its strength to 0: strength 0 must be legal")
+
+
+def states_its_strength(effect: Effect) -> None:
+    """It has a name fit for a file, and a finite strength above 0."""
+    assert effect.name.isidentifier(), f"the name {effect.name!r} is no identifier"
+    assert effect.name == effect.name.lower(), f"the name {effect.name!r} is not in lower case"
+    assert 0 < effect.strength < np.inf, f"give an instance of a strength above 0, not {effect.strength}"
+
+
+def does_nothing_at_strength_zero(effect: Effect) -> None:
+    """At strength 0 outputs are bit-identical to those without it, and the report reads "off"."""
+    deployment = _deployed(switched_off(effect))
+    assert np.array_equal(deployment.outputs(_samples()), _ideal()), "at strength 0 it changes outputs"
+    (text,) = (entry.text for entry in deployment.effect_report().entries if entry.effect == effect.name)
+    assert text == "off", f'at strength 0 the report reads "{text}", not "off"'
+
+
+def acts(effect: Effect) -> None:
+    """Switched on alone it changes the outputs, paired, on one of the first 8 chips, and the report gives its size."""
+    for seed in range(8):
+        deployment = _deployed(effect, seed=seed)
+        if not np.array_equal(deployment.outputs(_samples()), _ideal()):
+            sizes = deployment.effect_report()[effect.name]
+            assert any(sizes.values()), f"it changes outputs, but the report says {sizes}"
+            return
+    raise AssertionError("switched on alone it changes no output of 8 chips")
+
+
+def stays_frozen(effect: Effect) -> None:
+    """The same die meets the same variation at every look and every run; hooks draw nothing of their own."""
+    one, other = _chip(effect), _chip(effect)
+    _equal(one.frozen_neurons[0], other.frozen_neurons[0], "frozen arrays of neurons")
+    _equal(one.tile(3)[0], other.tile(3)[0], "frozen arrays of cells")
+    _equal(one.tile(3)[0], one.tile(3)[0], "frozen arrays of cells, asked twice,")
+    _equal(one.neurons, other.neurons, "parameters of neurons")
+    deployment = _deployed(effect)
+    first, again = deployment.outputs(_samples()), deployment.outputs(_samples())
+    assert np.array_equal(first, again), "the same samples on the same deployment gave other outputs"
+
+
+def _equal(one: object, other: object, what: str) -> None:
+    assert isinstance(one, dict) and isinstance(other, dict), f"{what} must be a dict"  # noqa: PT018
+    assert one.keys() == other.keys(), f"{what} have other names"
+    for name, values in one.items():
+        assert np.array_equal(values, other[name]), f"{what} differ in {name!r}"
+
+
+def differs_from_tile_to_tile(effect: Effect) -> None:
+    """Tiles, dies and banks of circuits draw independently: no two share their frozen variation."""
+    one, other = _chip(effect), _chip(effect, seed=1)
+    pairs = [
+        (one.tile(0)[0], one.tile(1)[0], "two tiles"),
+        (one.tile(0)[0], other.tile(0)[0], "two dies"),
+        (one.frozen_neurons[0], other.frozen_neurons[0], "two dies"),
+    ]
+    for left, right, where in pairs:
+        for name, values in left.items():
+            varied = values.min() != values.max()
+            assert not (varied and np.array_equal(values, right[name])), f"{where} have the same {name!r}"
+
+
+def edits_no_argument(effect: Effect) -> None:
+    """Its hooks leave their arguments as they were."""
+    chip = _chip(effect)
+    circuit, device = chip.design.circuit, chip.design.device
+    values = {name: np.full(64, value) for name, value in circuit.nominal().items()}
+    neurons, cells = dict(chip.frozen_neurons[0]), dict(chip.tile(0)[0])
+    g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
+    normals = stream(0, "conformance", "normals").standard_normal((4, 64))
+    arrays = [*values.values(), *neurons.values(), *cells.values(), g, normals]
+    copies = [array.copy() for array in arrays]
+    names = [list(values), list(neurons), list(cells)]
+    effect.neurons(circuit, values, neurons)
+    effect.programme(g, cells)
+    effect.read(g, cells)
+    effect.step(circuit, normals)
+    effect.measure(neurons, [cells], np.array([1.0, 1.0]))
+    assert names == [list(values), list(neurons), list(cells)], "a hook added or removed an entry of its argument"
+    for array, copy in zip(arrays, copies, strict=True):
+        assert np.array_equal(array, copy), "a hook edited an array that it was given"
+
+
+def keeps_conductances_physical(effect: Effect) -> None:
+    """What stands after a write and what a read sees is finite and not negative."""
+    chip = _chip(effect)
+    device, frozen = chip.design.device, chip.tile(0)[0]
+    g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
+    for hook, after in (("programme", effect.programme(g, frozen)), ("read", effect.read(g, frozen))):
+        assert after.shape == g.shape, f"{hook} changed the shape of the conductances"
+        assert np.isfinite(after).all(), f"{hook} gave a conductance that is NaN or infinite"
+        assert (after >= 0).all(), f"{hook} gave a negative conductance"
+
+
+def measures_what_it_states(effect: Effect) -> None:
+    """Over 24 chips (more than 12,000 draws) every measured size is the strength, within 4 standard errors."""
+    design = ChipDesign(circuit=LIF(), effects=(effect,), tiles=1, rows=32, columns=32, neurons=512)
+    found: dict[str, list[float]] = {}
+    for seed in range(CHIPS):
+        chip = fabricate(design, seed)
+        voltage = effect.step(design.circuit, stream(seed, "conformance", "noise").standard_normal((32, 512)))
+        noise = np.array([np.sum(voltage**2), float(voltage.size)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RareEventWarning)
+            sizes = effect.measure(chip.frozen_neurons[0], [chip.tile(0)[0]], noise)
+        for part, size in sizes.items():
+            found.setdefault(part, []).append(size)
+    assert found, "it measures nothing"
+    for part, measured in found.items():
+        stated = effect.strength * (design.circuit.swing if part.endswith("[V]") else 1.0)
+        mean, error = float(np.mean(measured)), float(np.std(measured, ddof=1)) / np.sqrt(CHIPS)
+        assert abs(mean - stated) <= 4 * error + 1e-12, (
+            f"{part} measures {mean:g} +- {error:g}, but the strength states {stated:g}"
+        )
+
+
+EFFECT: tuple[Callable[[Effect], None], ...] = (
+    *PARAMETERS,
+    states_its_strength,
+    does_nothing_at_strength_zero,
+    acts,
+    stays_frozen,
+    differs_from_tile_to_tile,
+    edits_no_argument,
+    keeps_conductances_physical,
+    measures_what_it_states,
+)

@@ -1,0 +1,191 @@
+"""What every local learning rule must do, in hidden and in read-out arrays.
+
+A rule is shown windows of 16 steps in the fields of `LocalSignals` that it declares; its gradient of a window is the
+sum over the steps that teach.
+"""
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.rules import Rule
+from chipsim.signals import LocalSignals
+from chipsim.streams import stream
+from chipsim.testing.conformance.parameters import PARAMETERS
+
+Array = NDArray[np.float64]
+Seen = Mapping[str, Array]
+"""Signals of a window by name, each [steps, batch, rows or columns]."""
+
+STEPS, BATCH, ROWS, COLUMNS = 16, 5, 7, 6
+THRESHOLD = 0.6
+HIDDEN = ("pre", "spikes", "gate", "membrane", "target")
+READOUT = ("pre", "value", "target")
+
+
+def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, Array]:
+    """Return the signals of a random window: spikes in, membranes around the threshold, targets."""
+    rng = stream(seed, "conformance", "signals")
+    pre = (rng.random((STEPS, BATCH, ROWS)) < 0.4).astype(float)
+    target = np.repeat(rng.random((1, BATCH, COLUMNS)), STEPS, axis=0)
+    if readout:
+        value = np.cumsum(rng.normal(size=(STEPS, BATCH, COLUMNS)), axis=0)
+        return {"pre": pre, "value": value, "target": target / target.sum(axis=2, keepdims=True)}
+    membrane = THRESHOLD + rng.uniform(-2.0, 2.0, (STEPS, BATCH, COLUMNS)) * rule.gate
+    return {
+        "pre": pre,
+        "spikes": (membrane > THRESHOLD).astype(float),
+        "gate": (np.abs(membrane - THRESHOLD) < rule.gate).astype(float),
+        "membrane": membrane,
+        "target": target,
+    }
+
+
+def signals(rule: Rule, seen: Seen, step: int, *, readout: bool) -> LocalSignals:
+    """Return one step of a window as the rule gets it: only what it declares, in arrays that cannot be edited."""
+    shown = {name: values[step] for name, values in seen.items() if name in rule.reads}
+    for values in shown.values():
+        values.flags.writeable = False
+    return LocalSignals(step=step, window=STEPS, leak=0.9, row_leak=0.8, readout=readout, **shown)
+
+
+def taught(rule: Rule, seen: Seen, *, readout: bool) -> Array:
+    """Return the gradient [rows, columns] of a window; raise AssertionError for a wrong shape or none at all."""
+    batch, rows = seen["pre"].shape[1:]
+    columns = seen["target"].shape[2]
+    state, total, steps = rule.init(batch, rows, columns), np.zeros((rows, columns)), 0
+    for step in range(STEPS):
+        state, gradient = rule.update(state, signals(rule, seen, step, readout=readout))
+        if gradient is not None:
+            assert gradient.shape == (rows, columns), f"the gradient is {gradient.shape}, not {(rows, columns)}"
+            assert np.isfinite(gradient).all(), "the gradient is NaN or infinite"
+            total, steps = total + gradient, steps + 1
+    assert steps, f"no step of a window of {STEPS} taught anything"
+    return total
+
+
+def declares_known_signals(rule: Rule) -> None:
+    """`reads` names fields of LocalSignals."""
+    arrays = {field.name for field in fields(LocalSignals) if field.default is None}
+    assert rule.reads, "a rule that reads nothing cannot learn"
+    assert rule.reads <= arrays, f"reads names {sorted(rule.reads - arrays)}; LocalSignals has {sorted(arrays)}"
+
+
+def gives_gradients(rule: Rule) -> None:
+    """A window teaches: its gradient is [rows, columns], finite, and not zero, from the declared signals alone."""
+    for readout in (False, True):
+        assert taught(rule, observed(rule, readout=readout), readout=readout).any(), "a random window taught nothing"
+
+
+def reads_all_it_declares(rule: Rule) -> None:
+    """Every declared signal changes the gradient, in hidden or in read-out arrays: nothing is wired for nothing."""
+    for name in sorted(rule.reads):
+        moved = False
+        for readout in (False, True):
+            seen, other = (observed(rule, readout=readout, seed=seed) for seed in (0, 1))
+            if name in seen:
+                swapped = {**seen, name: other[name]}
+                moved |= not np.array_equal(
+                    taught(rule, seen, readout=readout), taught(rule, swapped, readout=readout)
+                )
+        assert moved, f"{name!r} is declared in reads, but changes nothing"
+
+
+def is_pure(rule: Rule) -> None:
+    """The same state and signals give the same result, and neither is edited."""
+    for readout in (False, True):
+        seen = observed(rule, readout=readout)
+        state = rule.init(BATCH, ROWS, COLUMNS)
+        for step in range(STEPS):
+            shown, before = signals(rule, seen, step, readout=readout), pickle.dumps(state)
+            contents = pickle.dumps(shown)
+            after, again = rule.update(state, shown), rule.update(state, shown)
+            assert pickle.dumps(state) == before, f"step {step}: the state it was given was edited"
+            assert pickle.dumps(shown) == contents, f"step {step}: the signals it was given were edited"
+            assert pickle.dumps(after) == pickle.dumps(again), f"step {step}: a second call gave another result"
+            state = after[0]
+
+
+def rests_at_its_target(rule: Rule) -> None:
+    """A hidden neuron that fires at its target rate in every step gets no gradient."""
+    seen = observed(rule, readout=False)
+    at_target = np.zeros((STEPS, BATCH, COLUMNS))
+    at_target[:, ::2, ::2] = 1.0
+    gradient = taught(rule, {**seen, "spikes": at_target, "target": at_target}, readout=False)
+    assert np.allclose(gradient, 0.0, atol=1e-12), "no error, yet a gradient"
+
+
+def pulls_towards_the_target(rule: Rule) -> None:
+    """Below target with an open gate and active inputs weights grow (gradient < 0), above target they shrink."""
+    active, whole = np.ones((STEPS, BATCH, ROWS)), np.ones((STEPS, BATCH, COLUMNS))
+    for spikes, sign in ((0.0, -1.0), (1.0, 1.0)):
+        near = THRESHOLD + sign * min(0.5 * rule.gate, 0.1)
+        seen = {
+            "pre": active,
+            "spikes": spikes * whole,
+            "gate": whole,
+            "membrane": near * whole,
+            "target": (1.0 - spikes) * whole,
+        }
+        gradient = taught(rule, seen, readout=False)
+        assert (sign * gradient > 0).all(), f"rate {spikes:g} at target {1 - spikes:g}: the gradient has a wrong sign"
+
+
+def raises_the_right_class(rule: Rule) -> None:
+    """In a read-out array of equal values, the target's column grows and the others shrink."""
+    target = np.zeros((STEPS, BATCH, COLUMNS))
+    target[:, :, 2] = 1.0
+    seen = {"pre": np.ones((STEPS, BATCH, ROWS)), "value": np.zeros_like(target), "target": target}
+    gradient = taught(rule, seen, readout=True)
+    assert (gradient[:, 2] < 0).all(), "the target's column does not grow"
+    assert (np.delete(gradient, 2, axis=1) > 0).all(), "another column does not shrink"
+
+
+def needs_an_open_gate(rule: Rule) -> None:
+    """Where the comparator stays closed, a hidden neuron that reads it gets no gradient."""
+    if "gate" in rule.reads:
+        seen = observed(rule, readout=False)
+        gate = seen["gate"].copy()
+        gate[:, :, 1] = 0.0
+        assert not taught(rule, {**seen, "gate": gate}, readout=False)[:, 1].any(), "a closed gate, yet a gradient"
+
+
+def is_local(rule: Rule) -> None:
+    """In a hidden array, row and column signals of one cell leave the gradient of all other rows and columns alone."""
+    seen, other = (observed(rule, readout=False, seed=seed) for seed in (0, 1))
+    before = taught(rule, seen, readout=False)
+    row = {**seen, "pre": np.where(np.arange(ROWS) == 3, other["pre"], seen["pre"])}
+    after = taught(rule, row, readout=False)
+    assert np.allclose(np.delete(after, 3, 0), np.delete(before, 3, 0), rtol=1e-9), "one row's input moved others"
+    column = {k: v if k == "pre" else np.where(np.arange(COLUMNS) == 2, other[k], v) for k, v in seen.items()}
+    after = taught(rule, column, readout=False)
+    assert np.allclose(np.delete(after, 2, 1), np.delete(before, 2, 1), rtol=1e-9), "one column moved others"
+    silent = {**seen, "pre": np.where(np.arange(ROWS) == 3, 0.0, seen["pre"])}
+    assert not taught(rule, silent, readout=False)[3].any(), "a row that was never driven got a gradient"
+
+
+def averages_over_the_batch(rule: Rule) -> None:
+    """Showing every sample twice leaves the gradient as it was."""
+    for readout in (False, True):
+        seen = observed(rule, readout=readout)
+        twice = {name: np.concatenate([values, values], axis=1) for name, values in seen.items()}
+        once, doubled = taught(rule, seen, readout=readout), taught(rule, twice, readout=readout)
+        assert np.allclose(doubled, once, rtol=1e-9, atol=1e-15), "the gradient depends on the size of the batch"
+
+
+RULE: tuple[Callable[[Rule], None], ...] = (
+    *PARAMETERS,
+    declares_known_signals,
+    gives_gradients,
+    reads_all_it_declares,
+    is_pure,
+    rests_at_its_target,
+    pulls_towards_the_target,
+    raises_the_right_class,
+    needs_an_open_gate,
+    is_local,
+    averages_over_the_batch,
+)

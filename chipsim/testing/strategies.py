@@ -1,0 +1,153 @@
+"""Hypothesis strategies for networks, designs, chips, inputs and whatever they are made of.
+
+    from hypothesis import given
+    from chipsim.testing import strategies
+
+    @given(strategies.networks(), strategies.chips())
+    def test_mine(network, chip):
+        snn = chipsim.deploy(network, chip, window=4)
+
+All sizes are small: every drawn network fits on every drawn chip (with the default sizes of both), and a design's
+tiles are often smaller than a layer. Large arrays are drawn as a seed, so that failing examples shrink in shape.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from chipsim.chip import Chip, ChipDesign, fabricate
+from chipsim.circuits import IF, LIF, Circuit, Integrator
+from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
+from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.network import Dense, Network
+from chipsim.streams import stream
+
+Array = NDArray[np.float64]
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def _between(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, allow_nan=False, width=64)
+
+
+def strengths(high: float = 0.5) -> st.SearchStrategy[float]:
+    """Strengths of an effect: 0, or anything from 0.01 to `high`."""
+    return st.just(0.0) | _between(0.01, high)
+
+
+@st.composite
+def circuits(draw: st.DrawFn, kinds: Sequence[type[Circuit]] = (IF, LIF)) -> Circuit:
+    """Spiking circuits of random threshold, rest, reset, gain, unit and time constant, hard or soft, with or without
+    rails.
+    """
+    kind = draw(st.sampled_from(list(kinds)))
+    rest, swing = draw(_between(-0.2, 0.2)), draw(_between(0.2, 1.2))
+    threshold, reset = max(rest + swing, 1e-2), rest + draw(_between(-0.5, 0.5)) * swing
+    fields: dict[str, float | bool] = {
+        "v_unit": draw(_between(0.5, 2.0)),
+        "v_rest": rest,
+        "v_threshold": threshold,
+        "v_reset": min(reset, threshold - 0.2 * swing),
+        "gain": draw(_between(0.5, 2.0)),
+        "soft_reset": draw(st.booleans()),
+    }
+    if draw(st.booleans()):
+        fields["v_floor"] = min(rest, reset) - draw(_between(0.0, 1.0))
+        fields["v_ceiling"] = threshold + draw(_between(0.05, 1.0))
+    if "tau" in kind.__dataclass_fields__:
+        fields["tau"] = draw(_between(1e-3, 50e-3))
+    return kind(**fields)  # type: ignore[arg-type]
+
+
+@st.composite
+def readouts(draw: st.DrawFn) -> Circuit:
+    """Read-out circuits of random unit, rest and gain."""
+    return Integrator(
+        v_unit=draw(_between(0.5, 2.0)), v_rest=draw(_between(-0.2, 0.2)), gain=draw(_between(0.5, 2.0))
+    )
+
+
+@st.composite
+def devices(draw: st.DrawFn) -> Device:
+    """Ideal and resistive cells of random range, levels and programming noise, and the measured preset."""
+    levels = draw(st.none() | st.integers(2, 64))
+    g_max = draw(_between(1e-6, 1e-3))
+    g_min = g_max * draw(st.just(0.0) | _between(0.01, 0.5))
+    ideal = Ideal(g_min=g_min, g_max=g_max, levels=levels)
+    offset, slope = draw(strengths(0.05)), draw(_between(-0.05, 0.05))
+    rram = Rram(g_min=g_min, g_max=g_max, levels=levels, sigma_offset=offset * g_max, sigma_slope=slope)
+    return draw(st.sampled_from([ideal, rram, RRAM_MILO_2021, replace(RRAM_MILO_2021, levels=levels)]))
+
+
+@st.composite
+def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
+    """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`."""
+    every: list[Effect] = [
+        Mismatch(sigma=draw(strengths(max_strength))),
+        MembraneNoise(sigma=draw(strengths(max_strength))),
+        DeadNeurons(rate=draw(strengths(max_strength))),
+        StuckCells(rate=draw(strengths(max_strength)), at_max=draw(_between(0.0, 1.0))),
+    ]
+    chosen = draw(st.permutations(every))
+    return tuple(chosen[: draw(st.integers(0, len(every)))])
+
+
+@st.composite
+def designs(
+    draw: st.DrawFn,
+    circuits: st.SearchStrategy[Circuit] | None = None,
+    devices: st.SearchStrategy[Device] | None = None,
+    effects: st.SearchStrategy[tuple[Effect, ...]] | None = None,
+) -> ChipDesign:
+    """Designs of random circuits, cells, effects and tile size; give a strategy to hold one of them narrower."""
+    return ChipDesign(
+        circuit=draw(_CIRCUITS if circuits is None else circuits),
+        readout=draw(readouts()),
+        device=draw(_DEVICES if devices is None else devices),
+        effects=draw(_EFFECTS if effects is None else effects),
+        tiles=1024,
+        rows=draw(st.integers(2, 16)),
+        columns=draw(st.integers(2, 16)),
+        neurons=256,
+        readouts=32,
+        headroom=draw(_between(1.0, 2.0)),
+    )
+
+
+_CIRCUITS, _DEVICES, _EFFECTS = circuits(), devices(), effects()
+
+
+@st.composite
+def chips(draw: st.DrawFn, designs: st.SearchStrategy[ChipDesign] | None = None) -> Chip:
+    """Chips fabricated from random designs and seeds."""
+    return fabricate(draw(_DESIGNS if designs is None else designs), draw(SEEDS))
+
+
+_DESIGNS = designs()
+
+
+@st.composite
+def networks(draw: st.DrawFn, max_layers: int = 3, max_width: int = 8) -> Network:
+    """Networks of 1 to `max_layers` layers, each 1 to `max_width` wide, with weights, biases and constants."""
+    sizes = draw(st.lists(st.integers(1, max_width), min_size=2, max_size=max_layers + 1))
+    rng, scale = stream(draw(SEEDS), "testing", "network"), draw(_between(0.1, 3.0))
+    layers = []
+    for index in range(len(sizes) - 1):
+        shape = (sizes[index], sizes[index + 1])
+        bound = scale / np.sqrt(shape[0])
+        constant = 1.0 if index == len(sizes) - 2 else draw(_between(0.5, 2.0))
+        weight, bias = rng.uniform(-bound, bound, shape), rng.uniform(-bound, bound, shape[1])
+        layers.append(Dense(weight=weight, bias=bias, constant=constant))
+    return Network(tuple(layers))
+
+
+@st.composite
+def inputs(draw: st.DrawFn, network: Network, max_samples: int = 5) -> Array:
+    """Samples [1 to max_samples, inputs] for a network, in -1 .. 2, some of them zero."""
+    shape = (draw(st.integers(1, max_samples)), network.sizes[0])
+    rng = stream(draw(SEEDS), "testing", "inputs")
+    samples: Array = rng.uniform(-1.0, 2.0, shape) * (rng.random(shape) < 0.9)
+    return samples

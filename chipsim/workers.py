@@ -1,0 +1,124 @@
+"""Worker processes for trials: one BLAS/torch thread each, deaf to Ctrl-C, gone as soon as their parent is gone.
+
+Each worker holds the reading end of a pipe, the leash, that only the parent can write to. Nothing is ever written:
+when the parent closes it, or dies by whatever signal, every worker reads the end of the file and leaves.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import threadpoolctl
+
+R = TypeVar("R")
+
+# What BLAS and OpenMP libraries read when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def limit_threads() -> None:
+    """Put this process on one BLAS/torch thread: the libraries that are loaded, and those that will be."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    threadpoolctl.threadpool_limits(1)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block, this process and those it starts are on one BLAS/torch thread; restored afterwards."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    torch = sys.modules.get("torch")
+    torch_threads = torch.get_num_threads() if torch is not None else None
+    limits = threadpoolctl.threadpool_limits(1)
+    try:
+        limit_threads()
+        yield
+    finally:
+        limits.restore_original_limits()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        if torch is not None and torch_threads is not None:
+            torch.set_num_threads(torch_threads)
+
+
+@contextlib.contextmanager
+def pool(jobs: int) -> Iterator[concurrent.futures.Executor]:
+    """An executor of `jobs` spawned workers; when the block ends by an exception, their work is dropped at once."""
+    context = multiprocessing.get_context("spawn")
+    leash, holder = context.Pipe(duplex=False)
+    workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(leash,))
+    try:
+        with one_thread():  # workers inherit the environment as they are spawned
+            yield workers
+        workers.shutdown(wait=True)
+    finally:
+        holder.close()
+        workers.shutdown(wait=True, cancel_futures=True)
+        leash.close()
+
+
+@contextlib.contextmanager
+def borrowed(executor: concurrent.futures.Executor) -> Iterator[concurrent.futures.Executor]:
+    """A user's executor; should it run threads of this process, they find it on one BLAS thread."""
+    with one_thread():
+        yield executor
+
+
+def submit(
+    executor: concurrent.futures.Executor, function: Callable[..., R], *args: Any
+) -> concurrent.futures.Future[R]:
+    """Submit work, to be done on one thread; a worker that this spawns never sees Ctrl-C, not even while it starts."""
+    with _interrupt_blocked():
+        return executor.submit(_work, _whereabouts(), function, *args)
+
+
+def _whereabouts() -> tuple[str, int]:
+    return platform.node(), os.getpid()
+
+
+def _work(submitter: tuple[str, int], function: Callable[..., R], *args: Any) -> R:
+    if _whereabouts() != submitter:  # a thread of the submitting process finds it on one thread already
+        limit_threads()
+    return function(*args)
+
+
+@contextlib.contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back for the block; child processes inherit this for life."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(leash: "Connection[Any, Any]") -> None:
+    """Initialise a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, args=(leash,), daemon=True).start()
+    limit_threads()
+
+
+def _leave_with_parent(leash: "Connection[Any, Any]") -> None:
+    with contextlib.suppress(EOFError, OSError):
+        leash.recv_bytes()
+    os._exit(1)

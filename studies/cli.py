@@ -1,0 +1,327 @@
+"""The `chipsim` command: studies, data sets, and what is installed.
+
+Everything heavy is imported by the command that needs it, so that `chipsim --help` answers at once. Exit codes: 0 done,
+1 an error that one sentence on stderr explains, 2 wrong usage, 130 Ctrl-C.
+"""
+
+import ast
+import importlib
+import importlib.metadata
+import json
+import pkgutil
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import studies
+from chipsim.errors import ChipsimError, ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from chipsim.study import Study
+
+SETTINGS: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
+app = typer.Typer(help="Will a spiking network still work on a fabricated chip, and what does on-chip learning win "
+                  "back?", pretty_exceptions_enable=False, add_completion=False, **SETTINGS)  # fmt: skip
+study_app = typer.Typer(help="Run and show studies: one question each, over many chips.", **SETTINGS)
+data_app = typer.Typer(help="Find and download data sets.", **SETTINGS)
+app.add_typer(study_app, name="study")
+app.add_typer(data_app, name="data")
+
+
+class UsageError(ChipsimError):
+    """Something asked for on the command line that does not exist or is out of range: exit code 2."""
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected error is one sentence on stderr."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments, prog_name="chipsim")
+    except ChipsimError as error:
+        _fail(f"Error: {error}", 2 if isinstance(error, UsageError) else 1, debug)
+    except KeyboardInterrupt:
+        _fail("Interrupted.", 130, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        _fail(f"Error: unexpected {type(error).__name__}: {error} (run again with --debug for where)", 1, debug)
+    sys.exit(0)
+
+
+def _fail(sentence: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    Console(stderr=True, soft_wrap=True, highlight=False).print(sentence, markup=False)
+    sys.exit(code)
+
+
+def _say(words: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(words, markup=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"chipsim {importlib.metadata.version('chipsim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _chipsim(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    pass
+
+
+# -------------------------------------------------------------------------------------------------- names
+
+
+def shown(name: str) -> str:
+    """A Python name as the command line shows it: with hyphens."""
+    return name.replace("_", "-")
+
+
+def _among(kind: str, asked: str, known: Iterable[str]) -> str:
+    """The known name that was asked for, with hyphens or underscores; raises UsageError when there is none."""
+    from chipsim.factor import suggest
+
+    names = {shown(name): name for name in known}
+    if shown(asked) not in names:
+        raise UsageError(f"unknown {kind} {asked!r}; {suggest(shown(asked), list(names))}")
+    return names[shown(asked)]
+
+
+def study_names() -> list[str]:
+    """The modules of `studies` that define STUDY, found by reading them, not by importing."""
+    return sorted(module.name for module in pkgutil.iter_modules(studies.__path__) if _defines_study(module.name))
+
+
+def _defines_study(name: str) -> bool:
+    source = next(
+        (Path(folder) / f"{name}.py" for folder in studies.__path__ if (Path(folder) / f"{name}.py").is_file()), None
+    )
+    if source is None:
+        return False
+    targets = []
+    for statement in ast.parse(source.read_bytes()).body:
+        targets += statement.targets if isinstance(statement, ast.Assign) else []
+        targets += [statement.target] if isinstance(statement, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == "STUDY" for target in targets)
+
+
+def load_study(asked: str) -> "Study":
+    """Import the study called `asked`."""
+    name = _among("study", asked, study_names())
+    study: Study = importlib.import_module(f"studies.{name}").STUDY
+    return study
+
+
+def _settings(study: "Study", texts: Iterable[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Sort the words of --set into factor values and option values."""
+    factors: dict[str, list[str]] = {}
+    options: dict[str, str] = {}
+    known_factors = [factor.name for factor in study.factors]
+    known_options = [option.name for option in study.options]
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--set {text} does not say what to set; write --set FACTOR=V1,V2")
+        name = _among("factor", name, [*known_factors, *known_options])
+        if name in factors or name in options:
+            raise UsageError(f"--set {shown(name)} is given twice; give all its values at once: FACTOR=V1,V2")
+        if name in known_factors:
+            factors[name] = [value.strip() for value in values.split(",")]
+        else:
+            options[name] = values.strip()
+    return factors, options
+
+
+# ------------------------------------------------------------------------------------------------- studies
+
+
+@study_app.command("list")
+def study_list() -> None:
+    """List the studies, with their factors and default values."""
+    for name in study_names():
+        study = load_study(name)
+        _say(f"{shown(name)}\n    {study.question}\n    --dataset {' | '.join(study.datasets)}")
+        for factor in (*study.factors, *study.options):
+            setting = f"--set {shown(factor.name)}={','.join(map(_plain, factor.values))}"
+            unit = "" if factor.unit == "1" else f" [{factor.unit}]"
+            _say(f"    {setting:35} {factor.long_name}{unit}")
+        _say("")
+
+
+@study_app.command("run")
+def study_run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which study; `chipsim study list` shows them.")],
+    dataset: Annotated[str | None, typer.Option(help="The data set. [default: the study's first]")] = None,
+    chips: Annotated[int | None, typer.Option(help="How many chips are fabricated. [default: 5]")] = None,
+    jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="The seed of everything that is drawn. [default: 0]")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FACTOR=V1,V2", help="The values of a factor; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The result. [default: NAME-DATASET.h5]")] = None,
+) -> None:
+    """Run a study, or continue it: trials that FILE holds already are not run again.
+
+    More chips or factor values extend FILE; what is not given stays as FILE holds it.
+    """
+    study = load_study(name)
+    factors, options = _settings(study, settings or [])
+    dataset = _among("data set", dataset, study.datasets) if dataset is not None else None
+    out = out if out is not None else Path(f"{shown(study.name)}-{dataset or study.datasets[0]}.h5")
+    _run(study, out, dataset=dataset, chips=chips, jobs=jobs, seed=seed, factors=factors, options=options)
+
+
+def _run(study: "Study", out: Path, **asked: Any) -> None:
+    from chipsim.study import Interrupted, plan, run
+
+    _check_usage(lambda: plan(study, **{name: value for name, value in asked.items() if name != "jobs"}))
+    if asked["jobs"] < 1:
+        raise UsageError(f"--jobs must be at least 1, not {asked['jobs']}")
+    try:
+        dataset = run(study, out=out, **asked)
+    except Interrupted as interrupted:
+        command = _resume_command(study, out, **asked)
+        _fail(
+            f"Interrupted: {interrupted.done} of {interrupted.total} trials are stored and will not run again. "
+            f"Continue with:\n  {command}", 130, False,
+        )  # fmt: skip
+    _print_tables(dataset)
+    _say(f"\nTable and figure again: {shlex.join(['chipsim', 'study', 'show', str(out)])}")
+
+
+def _check_usage(call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except ParameterError as error:
+        raise UsageError(str(error)) from error
+
+
+def _resume_command(study: "Study", out: Path, **asked: Any) -> str:
+    words = ["chipsim", "study", "run", shown(study.name)]
+    for name in ("dataset", "chips", "jobs", "seed"):
+        words += [f"--{name}", str(asked[name])] if asked[name] is not None else []
+    for name, values in {**asked["factors"], **{k: [v] for k, v in asked["options"].items()}}.items():
+        words += ["--set", f"{shown(name)}={','.join(values)}"]
+    return shlex.join([*words, "--out", str(out)])
+
+
+@study_app.command("show")
+def study_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A result of `chipsim study run`.")],
+    figure: Annotated[
+        Path | None, typer.Option(help="Where the figure goes (png, pdf, svg). [default: FILE as .png]")
+    ] = None,
+) -> None:
+    """Print the table of a result and write its figure."""
+    from chipsim import plots, results
+
+    dataset = results.open(file)
+    _print_tables(dataset)
+    path = figure if figure is not None else file.with_suffix(".png")
+    plots.save(dataset.attrs["figure"], dataset, path)
+    _say(f"\nFigure: {path}")
+
+
+def _print_tables(dataset: "xr.Dataset") -> None:
+    """Print mean, standard deviation and extremes over chips, a row per point, a group of columns per stage."""
+    console = Console()
+    attributes = dataset.attrs
+    _say(f"{attributes['question']}\nstudy {shown(attributes['study'])}, data set {attributes['dataset']}, "
+         f"seed {attributes['seed']}\n")  # fmt: skip
+    for name in json.loads(attributes["table"]):
+        console.print(_table(dataset[name]))
+
+
+def _table(array: "xr.DataArray") -> Table:
+    from chipsim.results import REPEATS, spread
+
+    statistics = spread(array)
+    share = "accuracy" in str(array.name)
+    repeats = " x ".join(f"{array.sizes[name]} {name}s" for name in REPEATS if name in array.dims)
+    unit = "%" if share else array.attrs["units"]
+    title = f"{array.attrs['long_name']}{f' [{unit}]' if unit != '1' else ''}, over {repeats}"
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    rows = [str(name) for name in statistics.dims if name != "stage"]
+    stages = [str(stage) for stage in array["stage"].values] if "stage" in array.dims else [""]
+    columns = {"mean": "mean", "std": "sd", "lowest": "worst"} if share else {
+        "mean": "mean", "std": "sd", "lowest": "lowest", "highest": "highest"}  # fmt: skip
+    for name in rows:
+        table.add_column(name, no_wrap=True)
+    for stage in stages:
+        for words in columns.values():
+            heading = f"{stage} {words}".strip() if words == "mean" else words
+            table.add_column(heading, justify="right", no_wrap=True)
+    stacked = statistics.stack(point=rows) if rows else statistics.expand_dims("point")
+    for index in range(stacked.sizes["point"]):
+        point = stacked.isel(point=index)
+        cells = [point.sel(stage=stage) if stage else point for stage in stages]
+        numbers = [float(cell[column]) for cell in cells for column in columns]
+        labels = [_plain(point[name].item()) for name in rows]
+        table.add_row(*labels, *(f"{100 * number:.2f}" if share else f"{number:.4g}" for number in numbers))
+    return table
+
+
+def _plain(value: float | int | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+# ---------------------------------------------------------------------------------------- data and machine
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets, and where each was found."""
+    from teachers import datasets
+
+    for name in datasets.NAMES:
+        found = datasets.locate(name)
+        _say(f"{name:15} {found if found is not None else f'not found; get it with: chipsim data get {name}'}")
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which data set; `chipsim data list` shows them.")],
+) -> None:
+    """Download a data set, unless it is there already."""
+    from teachers import datasets
+
+    _say(str(datasets.fetch(_among("data set", name, datasets.NAMES))))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The result.")] = Path("demo.h5"),
+    jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 2,
+) -> None:
+    """Run the main job on the embedded digits: mismatch spoils a network, learning on the chip wins it back."""
+    importlib.import_module("studies.demo").main(out, jobs)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what will be used, and what is missing and how to get it."""
+    from studies.doctor import examine
+
+    if not examine(_say):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

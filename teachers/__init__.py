@@ -1,0 +1,14 @@
+"""teachers: data sets and the networks trained on them that hand a chip its weights and its targets.
+
+datasets    load("digits"): digits, MNIST, Fashion-MNIST, CIFAR-10, with fixed splits
+mlp, cnn    what a teacher is made of: a Model
+train       Model and data set -> Teacher (kept in a cache, found again by what produced it)
+Teacher     network(): plain arrays for a chip; targets(split): the wanted rate of every neuron, batch by batch
+"""
+
+from teachers import datasets
+from teachers.models import cnn, mlp
+from teachers.targets import Teacher
+from teachers.train import train
+
+__all__ = ["Teacher", "cnn", "datasets", "mlp", "train"]

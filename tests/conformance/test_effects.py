@@ -1,0 +1,21 @@
+from collections.abc import Callable
+
+import pytest
+
+from chipsim.effects import ALL, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.effects.mismatch import KINDS
+from chipsim.testing import conformance
+
+VARIANTS: dict[str, Effect] = {
+    **{f"Mismatch of {kind}": Mismatch(sigma=0.3, kinds=(kind,)) for kind in KINDS},
+    "Mismatch, strong": Mismatch(sigma=0.5),
+    "MembraneNoise, strong": MembraneNoise(sigma=0.5),
+    "StuckCells at g_min": StuckCells(rate=0.1, at_max=0.0),
+}
+EFFECTS = {**{kind.__name__: kind() for kind in ALL}, **VARIANTS}
+
+
+@pytest.mark.parametrize("check", conformance.EFFECT)
+@pytest.mark.parametrize("effect", EFFECTS.values(), ids=EFFECTS)
+def test_effect(effect: Effect, check: Callable[[Effect], None]) -> None:
+    check(effect)

@@ -1,0 +1,274 @@
+"""The chipsim command: names, exit codes, what it prints."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import xarray as xr
+
+import studies
+from chipsim import results
+from studies import cli, doctor
+
+FIXTURE = Path(__file__).parent / "studies_fixture"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def chipsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process, in an empty folder, with the toy study: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHIPSIM_STUDIES", str(FIXTURE))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(FIXTURE)])
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["chipsim", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0 if code is None else 1), *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the toy study."""
+    out = tmp_path_factory.mktemp("finished") / "toy.h5"
+    command = ["study", "run", "toy", "--chips", "2", "--set", "sigma=0,0.2", "--jobs", "2", "--out", str(out)]
+    environment = {**os.environ, "CHIPSIM_STUDIES": str(FIXTURE)}
+    subprocess.run([sys.executable, "-m", "studies.cli", *command], env=environment, check=True, capture_output=True)
+    return out
+
+
+def test_help_lists_the_commands(chipsim: Run) -> None:
+    code, out, _ = chipsim("--help")
+    assert code == 0
+    for word in ("demo", "study", "data", "doctor", "--version", "--debug"):
+        assert word in out
+
+
+@pytest.mark.parametrize("command", [["study"], ["data"], ["study", "run"], ["study", "show"], ["demo"], ["doctor"]])
+def test_every_command_has_help(command: list[str], chipsim: Run) -> None:
+    code, out, _ = chipsim(*command, "--help")
+    assert code == 0
+    assert "Usage: chipsim " + " ".join(command) in out
+
+
+def test_version(chipsim: Run) -> None:
+    assert chipsim("--version")[:2] == (0, f"chipsim {importlib.metadata.version('chipsim')}\n")
+
+
+def test_the_command_line_starts_fast_and_imports_nothing_heavy() -> None:
+    heavy = ("torch", "xarray", "numpy", "brian2", "chipsim.study")
+    script = f"import sys; from studies import cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+def test_list_shows_hyphens_factors_and_defaults(chipsim: Run) -> None:
+    code, out, _ = chipsim("study", "list")
+    assert code == 0
+    assert "Does the machinery work?" in out
+    assert "--set sigma=0,0.5 " in out
+    assert "--set samples=100 " in out
+
+
+def test_names_take_hyphens_and_underscores(chipsim: Run, tmp_path: Path) -> None:
+    assert cli.shown("accuracy_vs_mismatch") == "accuracy-vs-mismatch"
+    assert cli.study_names() == sorted(cli.study_names())
+    assert "cli" not in cli.study_names()
+    assert "bad" not in cli.study_names(), "a module without STUDY is no study"
+
+
+def test_run_then_nothing_left_then_show(chipsim: Run, finished: Path) -> None:
+    code, out, err = chipsim("study", "run", "toy", "--out", str(finished))
+    assert code == 0
+    assert "nothing is left to do" in err
+    assert "90.00" in out
+    assert f"chipsim study show {finished}" in out
+    code, out, _ = chipsim("study", "show", str(finished))
+    assert code == 0
+    assert finished.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    rows = [line.split() for line in out.splitlines() if line.startswith("0.2")]
+    array = results.open(finished)["accuracy"].sel(sigma=0.2, rule="online")
+    expected = []
+    for stage in ("before", "after"):
+        chips = 100 * array.sel(stage=stage)
+        expected += [f"{float(x):.2f}" for x in (chips.mean(), chips.std(ddof=1), chips.min())]
+    assert rows == [["0.2", "online", *expected]]
+
+
+def test_show_draws_where_it_is_told(chipsim: Run, finished: Path, tmp_path: Path) -> None:
+    assert chipsim("study", "show", str(finished), "--figure", str(tmp_path / "f.svg"))[0] == 0
+    assert (tmp_path / "f.svg").exists()
+
+
+def test_run_stores_what_xarray_opens(chipsim: Run, tmp_path: Path) -> None:
+    code, _, _ = chipsim(
+        "study", "run", "toy", "--dataset", "mnist", "--chips", "1", "--seed", "3", "--set", "samples=5"
+    )
+    assert code == 0
+    with xr.open_dataset(tmp_path / "toy-mnist.h5", engine="h5netcdf") as dataset:
+        assert dataset.attrs["options"] == '{"samples": 5}'
+        assert dataset["chip"].values.tolist() == [3000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["study", "run", "tyo"], "unknown study 'tyo'; did you mean 'toy'? Known: "),
+        (["study", "run", "toy", "--dataset", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
+        (["study", "run", "toy", "--set", "sgima=1"], "unknown factor 'sgima'; did you mean 'sigma'?"),
+        (["study", "run", "toy", "--set", "sigma=-1"], "sigma = -1 is outside its valid range 0 to 1"),
+        (["study", "run", "toy", "--set", "sigma=high"], "sigma = 'high' is not a number"),
+        (["study", "run", "toy", "--set", "sigma=0,,1"], "sigma = '' is not a number"),
+        (["study", "run", "toy", "--set", "sigma="], "write --set FACTOR=V1,V2"),
+        (["study", "run", "toy", "--set", "sigma"], "write --set FACTOR=V1,V2"),
+        (["study", "run", "toy", "--set", "sigma=0", "--set", "sigma=1"], "--set sigma is given twice"),
+        (["study", "run", "toy", "--set", "rule=off-line"], "rule = 'off-line' is unknown; did you mean 'offline'?"),
+        (["study", "run", "toy", "--set", "samples=1,2"], "samples = '1,2' is not a number"),
+        (["study", "run", "toy", "--chips", "0"], "chips must be an integer from 1 to 1000, not 0"),
+        (["study", "run", "toy", "--chips", "two"], "Invalid value for '--chips'"),
+        (["study", "run", "toy", "--jobs", "0"], "--jobs must be at least 1, not 0"),
+        (["study", "run", "toy", "--seed", "-1"], "seed must be an integer of at least 0, not -1"),
+        (["study", "run", "toy", "--chip", "1"], "No such option: --chip"),
+        (["study", "run"], "Missing argument"),
+        (["studdy"], "No such command 'studdy'"),
+        (["data", "get", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_exit_code_2(
+    arguments: list[str], sentence: str, chipsim: Run, tmp_path: Path
+) -> None:
+    code, _, err = chipsim(*arguments)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir()), "nothing may be left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["study", "show", "missing.h5"], "missing.h5 does not exist"),
+        (["study", "show", "."], ". is a folder"),
+        (["study", "run", "toy", "--out", "no/where.h5"], "no is not a folder"),
+        (["study", "run", "toy", "--seed", "5", "--out", "FINISHED"], "holds seed 0, not 5"),
+        (["study", "run", "toy", "--dataset", "mnist", "--out", "FINISHED"], 'holds dataset "digits", not "mnist"'),
+        (["study", "show", "FINISHED", "--figure", "a.xyz"], "cannot draw a figure of type 'xyz'"),
+        (["study", "show", "FINISHED", "--figure", "no/a.png"], "cannot write no/a.png"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_1(
+    arguments: list[str], sentence: str, chipsim: Run, finished: Path
+) -> None:
+    code, _, err = chipsim(*(argument.replace("FINISHED", str(finished)) for argument in arguments))
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+def test_debug_shows_where(chipsim: Run) -> None:
+    code, _, err = chipsim("study", "show", "missing.h5", "--debug")
+    assert code == 1
+    assert "Traceback" in err
+
+
+def test_an_unexpected_error_is_one_line(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: Path) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr(results, "open", fail)
+    code, _, err = chipsim("study", "show", "a.h5")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "unexpected ZeroDivisionError: nobody thought of this" in err
+
+
+def test_ctrl_c_anywhere_is_130(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(file: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "open", interrupt)
+    code, _, err = chipsim("study", "show", "a.h5")
+    assert code == 130
+    assert "Traceback" not in err
+
+
+def test_data_list_says_how_to_get_what_is_missing(
+    chipsim: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHIPSIM_DATA", str(tmp_path / "nothing"))
+    code, out, _ = chipsim("data", "list")
+    assert code == 0
+    assert out.splitlines()[0].startswith("digits")
+    code, out, _ = chipsim("data", "get", "digits")
+    assert (code, Path(out.strip()).is_dir()) == (0, True)
+
+
+def test_doctor_names_versions_data_and_folders(chipsim: Run) -> None:
+    code, out, _ = chipsim("doctor")
+    assert code == 0
+    for words in (
+        "xarray",
+        importlib.metadata.version("xarray"),
+        "C compiler",
+        "torch device",
+        "fashion-mnist",
+        "cache",
+    ):
+        assert words in out
+    assert "everything required is installed" in out
+
+
+def test_doctor_fails_when_something_required_is_missing(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        importlib.metadata,
+        "requires",
+        lambda name: ["no-such-thing>=2", "xarray>=9999", "nor-this; extra == 'plots'", "skipped; extra == 'dev'"],
+    )
+    code, out, _ = chipsim("doctor")
+    assert code == 1
+    assert "pip install 'no-such-thing>=2' 'xarray>=9999'" in out
+    assert "(needs >=9999)" in out
+    assert "nor-this       missing; optional: pip install 'chipsim[plots]'" in out
+    assert "skipped" not in out
+
+
+def test_demo_calls_the_demo(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    module = ModuleType("studies.demo")
+    module.main = lambda out, jobs: calls.append((out, jobs))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "studies.demo", module)
+    assert chipsim("demo", "--out", "d.h5", "--jobs", "3")[0] == 0
+    assert calls == [(Path("d.h5"), 3)]
+
+
+def test_no_colour_when_told(finished: Path) -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": ""}
+    command = [sys.executable, "-m", "studies.cli", "study", "show", str(finished)]
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"\x1b[" not in shown.stdout + shown.stderr
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "studies.cli", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 2, "0.3 s on an idle machine"
+
+
+def test_doctor_is_a_module_of_plain_text() -> None:
+    lines: list[str] = []
+    assert doctor.examine(lines.append)
+    assert all(isinstance(line, str) for line in lines)

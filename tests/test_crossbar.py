@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from chipsim.crossbar import Cells, Crossbar
+from chipsim.devices import RRAM_MILO_2021, Ideal
+from chipsim.effects import Mismatch, StuckCells
+from chipsim.streams import stream
+
+DEVICE = Ideal(g_min=10e-6, g_max=50e-6)
+
+
+def array(device: object = DEVICE, effects: tuple = (), w_max: float = 2.0) -> Crossbar:
+    return Crossbar(device=device, effects=effects, w_max=w_max)  # type: ignore[arg-type]
+
+
+def first_write(crossbar: Crossbar, wanted: object, time: float = 0.0) -> Cells:
+    return crossbar.programme(None, np.array(wanted, dtype=float), stream(0, "first"), time)
+
+
+def test_a_weight_is_a_minimum_pair_by_hand() -> None:
+    crossbar = array()
+    assert crossbar.g_scale == pytest.approx(20e-6)
+    target = crossbar.targets(np.array([[1.0, -0.5], [0.0, 2.0]]))
+    np.testing.assert_allclose(target[0], [[30e-6, 10e-6], [10e-6, 50e-6]])
+    np.testing.assert_allclose(target[1], [[10e-6, 20e-6], [10e-6, 10e-6]])
+
+
+def test_weights_are_the_differences_of_what_a_read_sees() -> None:
+    crossbar = array()
+    g = np.array([[[30e-6, 10e-6]], [[10e-6, 40e-6]]])
+    cells = Cells(wanted=np.zeros((1, 2)), target=g, g=g, written=np.zeros_like(g))
+    np.testing.assert_allclose(crossbar.weights(cells), [[1.0, -1.5]])
+
+
+def test_weights_beyond_w_max_are_clipped() -> None:
+    cells = first_write(array(), [[5.0, -3.0, 1.0]])
+    assert cells.wanted.tolist() == [[2.0, -2.0, 1.0]]
+    np.testing.assert_allclose(array().weights(cells), [[2.0, -2.0, 1.0]])
+
+
+def test_only_cells_whose_level_moved_are_written() -> None:
+    crossbar = array(RRAM_MILO_2021)
+    cells = first_write(crossbar, [[1.0, -1.0], [0.5, 0.0]], time=1.0)
+    wanted = cells.wanted + np.array([[0.0, 0.3], [1e-4, 0.0]])  # one cell of one pair by levels, one by less
+    after = crossbar.programme(cells, wanted, stream(0, "second"), 2.0)
+    moved = np.argwhere(after.g != cells.g)
+    assert moved.tolist() == [[1, 0, 1]]
+    assert after.written[1, 0, 1] == 2.0
+    assert np.count_nonzero(after.written == 2.0) == 1
+    np.testing.assert_array_equal(after.wanted, wanted)
+
+
+def test_a_weight_that_changes_sign_writes_both_cells() -> None:
+    crossbar = array(RRAM_MILO_2021)
+    cells = first_write(crossbar, [[1.0]])
+    after = crossbar.programme(cells, np.array([[-1.0]]), stream(0, "second"), 2.0)
+    assert (after.written == 2.0).all()
+    assert (after.g != cells.g).all()
+
+
+def test_fresh_noise_lies_around_the_target_not_around_the_cell() -> None:
+    crossbar = array(RRAM_MILO_2021, w_max=1.0)
+    cells = first_write(crossbar, np.full((50, 50), 0.5))
+    for write in range(20):
+        wanted = np.full((50, 50), 0.5 if write % 2 else 0.6)
+        cells = crossbar.programme(cells, wanted, stream(0, "again", write), write + 1.0)
+    deviation = (cells.g - cells.target)[0]
+    sigma = RRAM_MILO_2021.sigma(cells.target[0])
+    assert abs(deviation.std() / sigma[0, 0] - 1) < 4 / np.sqrt(2 * 2500)
+    assert abs(deviation.mean()) < 4 * sigma[0, 0] / 50
+
+
+def test_cell_gain_acts_at_every_read_and_leaves_the_cells() -> None:
+    gain = np.stack([np.full((1, 2), 1.5), np.full((1, 2), 0.5)])
+    crossbar = array(effects=((Mismatch(), {"cell_gain": gain}),))
+    cells = first_write(crossbar, [[1.0, -1.0]])
+    np.testing.assert_allclose(cells.g, cells.target)
+    np.testing.assert_allclose(
+        crossbar.weights(cells), [[(30 * 1.5 - 10 * 0.5) / 20, (10 * 1.5 - 30 * 0.5) / 20]]
+    )
+
+
+def test_stuck_cells_ignore_first_and_later_writes() -> None:
+    frozen = {"stuck": np.array([[[1.0, 0.0]], [[0.0, 0.0]]]), "level": np.full((2, 1, 2), 50e-6)}
+    crossbar = array(effects=((StuckCells(), frozen),))
+    cells = first_write(crossbar, [[0.0, 0.0]])
+    np.testing.assert_allclose(crossbar.weights(cells), [[2.0, 0.0]])
+    after = crossbar.programme(cells, np.array([[1.0, 1.0]]), stream(0, "second"), 1.0)
+    np.testing.assert_allclose(crossbar.weights(after), [[2.0, 1.0]])
+
+
+def test_levels_round_the_weights() -> None:
+    crossbar = array(Ideal(levels=5), w_max=1.0)
+    cells = first_write(crossbar, [[0.3, -0.6, 0.9, 0.1]])
+    np.testing.assert_allclose(crossbar.weights(cells), [[0.25, -0.5, 1.0, 0.0]])
+    assert cells.wanted.tolist() == [[0.3, -0.6, 0.9, 0.1]]

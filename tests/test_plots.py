@@ -1,0 +1,146 @@
+"""Figures: the numbers exactly, the drawing by smoke test."""
+
+import builtins
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from chipsim import plots
+from chipsim.errors import ChipsimError, ParameterError
+from chipsim.plots import degradation, learning_curve
+
+ONE = {"units": "1", "long_name": "a number"}
+
+
+def result(**dimensions: Any) -> xr.Dataset:
+    """Accuracies (i + 1) / (n + 1), in the order of the dimensions."""
+    shape = [len(values) for values in dimensions.values()]
+    values = (np.arange(np.prod(shape)) + 1.0).reshape(shape) / (np.prod(shape) + 1)
+    return xr.Dataset(
+        {"accuracy": (tuple(dimensions), values, {"units": "1", "long_name": "accuracy on the test split"})},
+        coords={name: (name, values, ONE) for name, values in dimensions.items()},
+        attrs={"question": "Does it work?", "dataset": "digits", "grid": json.dumps(_grid(dimensions))},
+    )
+
+
+def _grid(dimensions: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in dimensions.items() if name not in ("stage", "epoch")}
+
+
+STAGES = ["before", "after"]
+SIGMA = result(chip=[0, 1, 2], sigma=[0.0, 0.1, 0.5], stage=STAGES)
+EPOCHS = result(seed=[0, 1], rule=["online", "offline"], epoch=[0, 1, 2])
+
+
+def test_degradation_numbers() -> None:
+    data = degradation.data(SIGMA)
+    assert data.lines["line"].values.tolist() == STAGES
+    assert (data.x, data.x_label, data.y_label) == ("sigma", "a number", "accuracy on the test split [%]")
+    expected = SIGMA["accuracy"].transpose("stage", "sigma", "chip").values
+    np.testing.assert_array_equal(data.lines["mean"], expected.mean(-1))
+    np.testing.assert_allclose(data.lines["std"], expected.std(-1, ddof=1), rtol=1e-12)
+    np.testing.assert_array_equal(data.lines["lowest"], expected.min(-1))
+    np.testing.assert_array_equal(data.lines["highest"], expected.max(-1))
+    np.testing.assert_array_equal(data.lines["dots"], np.moveaxis(expected, -1, 0))
+
+
+def test_degradation_draws_a_line_per_combination_of_the_other_factors() -> None:
+    dataset = result(chip=[0, 1], rule=["online", "offline"], window=[8, 16], sigma=[0.1], stage=STAGES)
+    data = degradation.data(dataset)
+    assert data.x == "window"
+    assert data.lines["line"].values.tolist() == [
+        "online, before",
+        "online, after",
+        "offline, before",
+        "offline, after",
+    ]
+    picked = dataset["accuracy"].sel(rule="offline", stage="before", sigma=0.1)
+    np.testing.assert_allclose(data.lines["mean"].sel(line="offline, before"), picked.mean("chip"), rtol=1e-12)
+    assert degradation.data(dataset, factor="rule").lines.sizes["rule"] == 2
+
+
+def test_learning_curve_numbers() -> None:
+    data = learning_curve.data(EPOCHS)
+    assert data.x == "epoch"
+    np.testing.assert_allclose(
+        data.lines["mean"].sel(line="offline"), EPOCHS["accuracy"].sel(rule="offline").mean("seed")
+    )
+    np.testing.assert_array_equal(data.lines["dots"][1], EPOCHS["accuracy"].sel(seed=1))
+    assert data.repeat == "seed"
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("degradation", SIGMA),
+        ("degradation", SIGMA.isel(chip=[0])),
+        ("degradation", SIGMA.isel(sigma=[1])),
+        ("degradation", result(chip=[0, 1], rule=["online", "offline"])),
+        ("learning_curve", EPOCHS),
+        ("learning_curve", EPOCHS.isel(rule=[0])),
+    ],
+)
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_figures_are_drawn(name: str, dataset: xr.Dataset, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"figure.{kind}"
+    plots.save(name, dataset, path)
+    start = path.read_bytes()[:200]
+    assert start.startswith(b"\x89PNG") or b"<?xml" in start
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_drawn_is_what_the_numbers_say() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    data = degradation.data(SIGMA)
+    degradation.draw(axes, data)
+    lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+    assert set(lines) == set(STAGES)
+    np.testing.assert_allclose(lines["after"], 100 * data.lines["mean"].sel(line="after"))
+    heights = np.concatenate(
+        [np.asarray(dots.get_offsets())[:, 1] for dots in axes.collections if len(dots.get_offsets()) > 1]
+    )
+    np.testing.assert_allclose(np.sort(heights), np.sort(100 * SIGMA["accuracy"].values.ravel()))
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.1", "0.5"]
+    assert axes.get_ylabel() == "accuracy on the test split [%]"
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: degradation"),
+        (lambda path: plots.save("degradation", SIGMA, path / "a.xyz"), "type 'xyz'; take png"),
+        (lambda path: degradation.data(SIGMA, variable="loss"), "no variable 'loss'; it has accuracy"),
+        (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),
+        (lambda path: learning_curve.data(SIGMA), "does not depend on 'epoch'"),
+    ],
+)
+def test_errors_are_sentences(call: Any, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        call(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = builtins.__import__
+
+    def missing(name: str, *args: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return find(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ChipsimError, match=r"pip install 'chipsim\[plots\]'"):
+        plots.save("degradation", SIGMA, tmp_path / "a.png")
+
+
+def test_every_figure_is_registered() -> None:
+    folder = Path(str(importlib.util.find_spec("chipsim.plots").submodule_search_locations[0]))  # type: ignore[union-attr, index]
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "canvas", "curves"}
+    assert modules == set(plots.ALL), "add the line to ALL in chipsim/plots/__init__.py"
