@@ -18,7 +18,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chipsim.bench import bench as bench
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from chipsim.loop import SGD as SGD
     from chipsim.loop import Adam as Adam
     from chipsim.network import Network as Network
+    from chipsim.population import bench as bench
     from chipsim.probe import Record as Record
     from chipsim.rules import LocalTandem as LocalTandem
     from chipsim.rules import LocalTandemOffline as LocalTandemOffline
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chipsim.writers import Direct as Direct
 
 _MODULES = {
-    "bench": ("bench",),
+    "population": ("bench",),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": ("IF", "LIF", "Integrator"),
     "deployment": ("Deployment", "deploy"),

@@ -117,6 +117,8 @@ class Chip:
     measured: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.design, ChipDesign):
+            raise ParameterError(f"a chip is fabricated from a ChipDesign, not from {self.design!r}")
         stream(self.seed, "check")
         for key, values in self.measured.items():
             self._check_measured(key, values)
@@ -220,7 +222,13 @@ class Chip:
         return values
 
     def _overridden(self, place: str, drawn: Frozen) -> Frozen:
-        return {kind: self.measured.get(f"{place}/{kind}", values) for kind, values in drawn.items()}
+        found = {kind: self.measured.get(f"{place}/{kind}", values) for kind, values in drawn.items()}
+        for kind, values in found.items():
+            if values.shape != drawn[kind].shape:
+                raise ParameterError(
+                    f"measured array {f'{place}/{kind}'!r} must have shape {drawn[kind].shape}, not {values.shape}"
+                )
+        return found
 
     def _check_measured(self, key: str, values: Array) -> None:
         bank, _, kind = key.rpartition("/")[0].rpartition("/")
@@ -233,18 +241,16 @@ class Chip:
             drawn = self.tile(int(place[6:]))
         else:
             drawn = ()
-        shapes = {
-            f"{effect.name}/{kind}": values.shape
+        known = {
+            f"{effect.name}/{kind}"
             for effect, arrays in zip(self.design.acting, drawn, strict=bool(drawn))
-            for kind, values in arrays.items()
+            for kind in arrays
         }
-        if name not in shapes:
+        if name not in known:
             raise ParameterError(
                 f"unknown measured array {key!r}; keys: neurons/EFFECT/KIND, readouts/EFFECT/KIND, tiles/K/EFFECT/KIND "
-                f"of the effects that act in this design ({', '.join(sorted(shapes)) or 'none there'})"
+                f"of the effects that act in this design ({', '.join(sorted(known)) or 'none there'})"
             )
-        if values.shape != shapes[name]:
-            raise ParameterError(f"measured array {key!r} must have shape {shapes[name]}, not {values.shape}")
         if not np.isfinite(values).all():
             raise ParameterError(f"measured array {key!r} holds NaN or infinite values")
 

@@ -105,7 +105,7 @@ class Deployment:
             raise ParameterError(f"inputs must have shape [samples, {expected}], not {array.shape}")
         if not np.isfinite(array).all():
             raise ParameterError(f"inputs hold {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite")
-        return array.reshape(len(array), -1)
+        return array.reshape(len(array), expected)
 
     def run(
         self,
@@ -195,6 +195,8 @@ class Deployment:
         values: list[Array] = []
         if record is None:
             return xr.Dataset({"output": variable(("sample", "column"), self.outputs(flat), "1", "read-out value")})
+        if not len(flat):
+            raise ParameterError("present needs at least one sample to probe")
         probe = Probe(record, self.placement.layers, lambda *at: self._pair_current(record.layer, *at))
         self._present(flat, values, probe.step)
         output = variable(("sample", "column"), np.concatenate(values), "1", "read-out value")

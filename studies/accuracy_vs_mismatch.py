@@ -15,7 +15,7 @@ from studies.reference_teacher import prepare, taught
 STAGES = ("before", "after")
 
 
-def design(settings: Settings) -> cs.ChipDesign:  # noqa: ARG001
+def design(settings: Settings) -> cs.ChipDesign:
     """The chip without mismatch: LIF neurons and ideal cells."""
     return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
 

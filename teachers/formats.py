@@ -37,7 +37,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise StoredFileError(f"{path} cannot be read as an IDX file, it is truncated or damaged: {error}") from error
     if len(data) != expected:
-        found = f"only {len(data)}" if len(data) < expected else "more"
+        found = f"only {len(data)}: it is truncated" if len(data) < expected else "more"
         raise StoredFileError(f"{path} announces {count} items, {expected} bytes of data, but holds {found}")
     return np.frombuffer(data, np.uint8).reshape(count, *shape)
 

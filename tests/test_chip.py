@@ -74,7 +74,9 @@ def test_frozen_numbers() -> None:
     chip = fabricate(DESIGN, 3)
     assert MODEL_VERSION == 1
     np.testing.assert_allclose(chip.neurons["v_threshold"][:2], [0.4073494539043041, 0.49348771795520585], rtol=1e-13)
-    np.testing.assert_allclose(chip.tile(1)[0]["cell_gain"][1, 2, :2], [0.5989421691213802, 0.783573692796095], rtol=1e-13)
+    np.testing.assert_allclose(
+        chip.tile(1)[0]["cell_gain"][1, 2, :2], [0.5989421691213802, 0.783573692796095], rtol=1e-13
+    )
 
 
 def test_an_effect_that_is_added_leaves_the_others_draws() -> None:
@@ -118,7 +120,9 @@ def test_measured_arrays_stand_in_place_of_drawn_ones() -> None:
     np.testing.assert_array_equal(chip.tile(1)[0]["cell_gain"], gain)
     np.testing.assert_array_equal(chip.tile(0)[0]["cell_gain"], drawn.tile(0)[0]["cell_gain"])
     assert chip.hash != drawn.hash
-    assert chip.hash != Chip.from_measurements(DESIGN, {**measured, "tiles/1/mismatch/cell_gain": gain * 2}, seed=3).hash
+    assert (
+        chip.hash != Chip.from_measurements(DESIGN, {**measured, "tiles/1/mismatch/cell_gain": gain * 2}, seed=3).hash
+    )
     threshold[0] = 99.0
     assert chip.measured["neurons/mismatch/threshold"][0] == 0.5
 

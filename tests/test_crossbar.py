@@ -75,9 +75,7 @@ def test_cell_gain_acts_at_every_read_and_leaves_the_cells() -> None:
     crossbar = array(effects=((Mismatch(), {"cell_gain": gain}),))
     cells = first_write(crossbar, [[1.0, -1.0]])
     np.testing.assert_allclose(cells.g, cells.target)
-    np.testing.assert_allclose(
-        crossbar.weights(cells), [[(30 * 1.5 - 10 * 0.5) / 20, (10 * 1.5 - 30 * 0.5) / 20]]
-    )
+    np.testing.assert_allclose(crossbar.weights(cells), [[(30 * 1.5 - 10 * 0.5) / 20, (10 * 1.5 - 30 * 0.5) / 20]])
 
 
 def test_stuck_cells_ignore_first_and_later_writes() -> None:

@@ -165,7 +165,10 @@ def test_measured_sizes_are_of_what_was_drawn() -> None:
         (lambda: Mismatch(sigma=-1), "Mismatch.sigma = -1 1 is outside its valid range 0 to 2"),
         (lambda: Mismatch(kinds=("treshold",)), "unknown kind of mismatch 'treshold'; known: threshold, time_constant"),
         (lambda: Mismatch(kinds=()), "Mismatch.kinds is empty"),
-        (lambda: ChipDesign(circuit=IF(), effects=(Mismatch(kinds=("time_constant",)),)), "IF has no time_constant for"),
+        (
+            lambda: ChipDesign(circuit=IF(), effects=(Mismatch(kinds=("time_constant",)),)),
+            "IF has no time_constant for",
+        ),
         (lambda: DeadNeurons(rate=1.5), "DeadNeurons.rate"),
         (lambda: DeadNeurons().check(Integrator(), None), "Integrator does not spike, so DeadNeurons cannot act on it"),
         (lambda: MembraneNoise().check(Integrator(), None), "so MembraneNoise cannot act on it"),

@@ -23,7 +23,10 @@ def test_layers_take_tiles_and_neurons_one_after_the_other() -> None:
     placement = place(network(5, 7, 4, 3), ChipDesign(rows=4, columns=4))
     tiles = [[block.tile for block in layer.blocks] for layer in placement.layers]
     assert tiles == [[0, 1, 2, 3], [4, 5], [6, 7]]
-    corners = [(block.rows.start, block.rows.stop, block.columns.start, block.columns.stop) for block in placement.layers[0].blocks]
+    corners = [
+        (block.rows.start, block.rows.stop, block.columns.start, block.columns.stop)
+        for block in placement.layers[0].blocks
+    ]
     assert corners == [(0, 4, 0, 4), (0, 4, 4, 7), (4, 6, 0, 4), (4, 6, 4, 7)]
     assert [layer.neurons for layer in placement.layers] == [slice(0, 7), slice(7, 11), slice(0, 3)]
     assert [layer.readout for layer in placement.layers] == [False, False, True]
@@ -83,7 +86,10 @@ def test_weights_of_zero_can_be_placed() -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"tiles": 2}, "layer 1 needs tiles up to number 3, but the chip has 2 of 8 x 8; raise ChipDesign.tiles"),
+        (
+            {"tiles": 2},
+            "layer 1 needs tiles up to number 4, but the chip has 2 of 8 x 8; raise ChipDesign.tiles, rows or col",
+        ),
         ({"neurons": 9}, "layer 0 needs 10 neurons, but the chip has 9; raise ChipDesign.neurons"),
         ({"readouts": 2}, "layer 1 needs 3 readouts, but the chip has 2; raise ChipDesign.readouts"),
     ],

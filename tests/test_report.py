@@ -87,7 +87,9 @@ class Pretender(Effect):
 
 def test_an_effect_that_silently_does_nothing_is_an_error() -> None:
     snn = deployment(Pretender())
-    with pytest.raises(ChipsimError, match="effect pretender has strength 0.5, but its size measured exactly 0: it did"):
+    with pytest.raises(
+        ChipsimError, match=r"effect pretender has strength 0\.5, but its size measured exactly 0: it did"
+    ):
         snn.effect_report()
 
 

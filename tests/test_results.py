@@ -272,16 +272,23 @@ def test_trials_that_do_not_fit_together(other: xr.Dataset, words: str, tmp_path
         results.combine(MANIFEST, path)
 
 
-def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
-    path, point = tmp_path / "a.h5", next(MANIFEST.points())
-    store(path)
-    file = results.trial_path(path, point)
-    content = file.read_bytes()
-    place = content.index(np.array([0.0, 0.1]).tobytes())
-    file.write_bytes(content[: place + 10] + b"\x55" + content[place + 11 :])
-    assert results.open(file)["accuracy"].values[1] != 0.1, "HDF5 does not notice"
-    with pytest.raises(StoredFileError, match="damaged"):
-        results.read_trial(MANIFEST, path, point)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_is_noticed(place: float, change: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("x") / "a.h5"
+    results.write(trial().assign_attrs(schema_version=VERSION), path)
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 60))] ^= change
+    path.write_bytes(content)
+    with pytest.raises(StoredFileError, match="checksum"):
+        results.open(path)
+
+
+def test_a_file_that_another_program_rewrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    results.write(trial().assign_attrs(schema_version=VERSION), path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["note"] = "from h5py"
+    assert results.open(path).attrs["note"] == "from h5py"
 
 
 @given(

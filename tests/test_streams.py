@@ -13,9 +13,7 @@ def test_the_same_name_draws_the_same_whatever_was_drawn_before() -> None:
 
 def test_frozen_numbers() -> None:
     """A change here changes every chip: raise chip.MODEL_VERSION with it."""
-    np.testing.assert_array_equal(
-        stream(7, "tile", 0).random(2), [0.4963606072502814, 0.3156584516457007]
-    )
+    np.testing.assert_array_equal(stream(7, "tile", 0).random(2), [0.4963606072502814, 0.3156584516457007])
     np.testing.assert_array_equal(sample_normals(7, "noise", samples=[3], shape=(1,)), [[-0.8177484094631355]])
 
 
@@ -49,7 +47,9 @@ def test_noise_is_keyed_by_sample() -> None:
     together = sample_normals(7, "noise", samples=range(10), shape=(3, 4))
     assert together.shape == (10, 3, 4)
     for samples in ([4], [9, 0, 5], range(2, 7)):
-        np.testing.assert_array_equal(sample_normals(7, "noise", samples=samples, shape=(3, 4)), together[list(samples)])
+        np.testing.assert_array_equal(
+            sample_normals(7, "noise", samples=samples, shape=(3, 4)), together[list(samples)]
+        )
     assert len(np.unique(together)) == together.size
     assert not np.array_equal(sample_normals(7, "other", samples=[4], shape=(3, 4)), together[[4]])
 

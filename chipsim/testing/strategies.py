@@ -59,15 +59,13 @@ def circuits(draw: st.DrawFn, kinds: Sequence[type[Circuit]] = (IF, LIF)) -> Cir
         fields["v_ceiling"] = threshold + draw(_between(0.05, 1.0))
     if "tau" in kind.__dataclass_fields__:
         fields["tau"] = draw(_between(1e-3, 50e-3))
-    return kind(**fields)  # type: ignore[arg-type]
+    return kind(**fields)
 
 
 @st.composite
 def readouts(draw: st.DrawFn) -> Circuit:
     """Read-out circuits of random unit, rest and gain."""
-    return Integrator(
-        v_unit=draw(_between(0.5, 2.0)), v_rest=draw(_between(-0.2, 0.2)), gain=draw(_between(0.5, 2.0))
-    )
+    return Integrator(v_unit=draw(_between(0.5, 2.0)), v_rest=draw(_between(-0.2, 0.2)), gain=draw(_between(0.5, 2.0)))
 
 
 @st.composite

@@ -39,9 +39,10 @@ def test_another_network_meets_the_same_mismatch(one: Network, other: Network, c
         for name in left.parameters.keys() & right.parameters.keys():
             if left.circuit is right.circuit:
                 np.testing.assert_array_equal(left.parameters[name][:both], right.parameters[name][:both])
-    shared = [
-        deployment.placement.layers[0].blocks[0].rows.stop for deployment in (first, second)
-    ], [deployment.placement.layers[0].blocks[0].columns.stop for deployment in (first, second)]
+    shared = (
+        [deployment.placement.layers[0].blocks[0].rows.stop for deployment in (first, second)],
+        [deployment.placement.layers[0].blocks[0].columns.stop for deployment in (first, second)],
+    )
     rows, columns = min(shared[0]), min(shared[1])
     frozen = zip(first.arrays[0].effects, second.arrays[0].effects, strict=True)
     for (effect, cells), (same, others) in frozen:
@@ -73,9 +74,7 @@ def test_the_first_samples_come_out_the_same_across_full_batches() -> None:
 
 @settings(max_examples=8)
 @given(strategies.networks(), strategies.chips(), st.data())
-def test_the_same_chip_deployed_twice_is_the_same_deployment(
-    network: Network, chip: Chip, data: st.DataObject
-) -> None:
+def test_the_same_chip_deployed_twice_is_the_same_deployment(network: Network, chip: Chip, data: st.DataObject) -> None:
     inputs = data.draw(strategies.inputs(network))
     one = deploy(network, chip, window=4)
     other = deploy(network, fabricate(chip.design, chip.seed), window=4)

@@ -27,7 +27,7 @@ class Fire(torch.autograd.Function):
 
 
 class Boxcar(torch.autograd.Function):
-    """u times a constant gate: passes a gradient to u where the comparator window is open, and a given value forward."""
+    """Passes a given value forward, and a gradient to u where the comparator window is open."""
 
     @staticmethod
     def forward(ctx, u, value):
@@ -119,7 +119,7 @@ class OneBatch:
 
 
 def learned(rule: Rule, sizes, seed, batch, window):
-    """Weights before, inputs, targets, and the change that one step of plain descent at rate 1 wrote into each array."""
+    """Weights before, inputs, targets, and what one step of plain descent at rate 1 took from each array."""
     rng = np.random.default_rng(seed)
     network = cs.Network.random(sizes, seed=seed)
     design = cs.ChipDesign(rows=32, columns=32, headroom=1e6)  # headroom: no weight is clipped

@@ -2,10 +2,6 @@
 
 Give each check an instance of ordinary size (mismatch of 0.2, not of 2): checks of a law allow 4 standard errors.
 The docstring of a check says in one sentence what it demands. PARAMETERS holds those that all families share.
-
->>> from chipsim.devices import Ideal
->>> for check in DEVICE:
-...     check(Ideal(levels=16))
 """
 
 from chipsim.testing.conformance.circuit import CIRCUIT

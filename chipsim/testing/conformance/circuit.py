@@ -1,13 +1,13 @@
 """What every neuron and read-out circuit must do."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chipsim.circuits import Circuit
-from chipsim.engines import Stage, Window
+from chipsim.engines import Stage, StageState, Window
 from chipsim.engines.brian import Brian
 from chipsim.quantity import declarations
 from chipsim.testing.conformance.parameters import PARAMETERS
@@ -38,6 +38,11 @@ def respond(
     noise[0] = kick
     one = np.ones((1, neurons))
     taken: list[tuple[Array, Array]] = []
+
+    def take(_: int, states: Sequence[StageState]) -> bool:
+        taken.append((states[0].v, states[0].spikes))
+        return False
+
     Brian().run(
         [Stage(circuit=circuit, parameters=bank, weights=lambda: one)],
         [Window(inputs=inputs, noise=(noise,))] * windows,
@@ -45,7 +50,7 @@ def respond(
         batch=len(inputs),
         steps=steps,
         step=STEP,
-        on_step=lambda _, states: bool(taken.append((states[0].v, states[0].spikes))),
+        on_step=take,
     )
     v, spikes = (np.stack(values).reshape(windows, steps, len(inputs), neurons) for values in zip(*taken, strict=True))
     return v, spikes

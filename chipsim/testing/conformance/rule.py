@@ -88,9 +88,7 @@ def reads_all_it_declares(rule: Rule) -> None:
             seen, other = (observed(rule, readout=readout, seed=seed) for seed in (0, 1))
             if name in seen:
                 swapped = {**seen, name: other[name]}
-                moved |= not np.array_equal(
-                    taught(rule, seen, readout=readout), taught(rule, swapped, readout=readout)
-                )
+                moved |= not np.array_equal(taught(rule, seen, readout=readout), taught(rule, swapped, readout=readout))
         assert moved, f"{name!r} is declared in reads, but changes nothing"
 
 

@@ -1,0 +1,304 @@
+"""Bad input, listed: each case ends in one clear sentence and an exit code that is not 0, never in a traceback."""
+
+import dataclasses
+import gzip
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import chipsim as cs
+from chipsim import results
+from chipsim.circuits import Integrator
+from chipsim.errors import ChipsimError
+from chipsim.network import Dense
+from chipsim.quantity import from_json
+from teachers import datasets
+
+NETWORK = cs.Network.random((4, 6, 3), seed=0)
+SMALL = cs.ChipDesign(tiles=4, rows=8, columns=8, neurons=8, readouts=4)
+
+
+def snn(**options):
+    return cs.deploy(NETWORK, cs.fabricate(SMALL, seed=0), **options)
+
+
+class Batches:
+    """Targets of the shapes asked for."""
+
+    def __init__(self, samples=2, rates=((2, 6), (2, 3)), value=0.5):
+        self.samples, self.rates, self.value = samples, rates, value
+
+    def __len__(self):
+        return self.samples
+
+    def batches(self, size, epoch=0):
+        yield np.zeros((2, 4)), np.zeros(2, int), tuple(np.full(shape, self.value) for shape in self.rates)
+
+
+class Labelled:
+    """Inputs and labels of different number."""
+
+    inputs, labels = np.zeros((2, 4)), np.zeros(1, int)
+
+
+API = {
+    "weights that are NaN": (lambda: Dense(weight=np.full((2, 2), np.nan), bias=np.zeros(2)), "NaN"),
+    "infinite bias": (lambda: Dense(weight=np.ones((2, 2)), bias=np.full(2, np.inf)), "NaN or infinite"),
+    "bias of the wrong length": (lambda: Dense(weight=np.ones((2, 2)), bias=np.zeros(3)), "3 values"),
+    "percentile constant 0": (lambda: Dense(weight=np.ones((2, 2)), bias=np.zeros(2), constant=0.0), "constant"),
+    "layers that do not chain": (
+        lambda: cs.Network((NETWORK.layers[0], dataclasses.replace(NETWORK.layers[0]))),
+        "6 outputs feeds a layer of 4 inputs",
+    ),
+    "no layers": (lambda: cs.Network(()), "at least one layer"),
+    "layer larger than the chip": (
+        lambda: cs.deploy(cs.Network.random((900, 6, 3), seed=0), cs.fabricate(SMALL, seed=0)),
+        "raise ChipDesign.tiles",
+    ),
+    "more neurons than the chip has": (
+        lambda: cs.deploy(cs.Network.random((4, 9, 3), seed=0), cs.fabricate(SMALL, seed=0)),
+        "raise ChipDesign.neurons",
+    ),
+    "more outputs than the chip reads": (
+        lambda: cs.deploy(cs.Network.random((4, 6, 5), seed=0), cs.fabricate(SMALL, seed=0)),
+        "raise ChipDesign.readouts",
+    ),
+    "sigma -1": (lambda: cs.Mismatch(sigma=-1), "valid range 0 to 2"),
+    "sigma that is NaN": (lambda: cs.Mismatch(sigma=float("nan")), "outside its valid range"),
+    "sigma that is a word": (lambda: cs.Mismatch(sigma="big"), "not a number"),
+    "unknown kind of mismatch": (lambda: cs.Mismatch(kinds=("thresold",)), "known: threshold"),
+    "mismatch that cannot act": (
+        lambda: cs.ChipDesign(circuit=cs.IF(), effects=(cs.Mismatch(kinds=("time_constant",)),)),
+        "has no time_constant",
+    ),
+    "rate above 1": (lambda: cs.DeadNeurons(rate=1.5), "valid range 0 to 1"),
+    "an effect twice": (lambda: cs.ChipDesign(effects=(cs.DeadNeurons(), cs.DeadNeurons())), "stands twice"),
+    "something else as an effect": (lambda: cs.ChipDesign(effects=("mismatch",)), "must hold effects"),
+    "a read-out as the neuron": (lambda: cs.ChipDesign(circuit=Integrator()), "must spike"),
+    "a neuron as the read-out": (lambda: cs.ChipDesign(readout=cs.LIF()), "must not spike"),
+    "a chip without tiles": (lambda: cs.ChipDesign(tiles=0), "at least 1"),
+    "reset above threshold": (lambda: cs.LIF(v_reset=0.7), "must lie above"),
+    "rail below threshold": (lambda: cs.LIF(v_ceiling=0.5), "must enclose"),
+    "time constant 0": (lambda: cs.LIF(tau=0.0), "outside its valid range"),
+    "g_min above g_max": (lambda: cs.Ideal(g_min=1e-3), "must lie below"),
+    "one level": (lambda: cs.Ideal(levels=1), "levels"),
+    "a cell beyond its measurement": (
+        lambda: dataclasses.replace(cs.RRAM_MILO_2021, g_min=1e-6),
+        "leaves the measured range",
+    ),
+    "a target beyond the device": (
+        lambda: cs.RRAM_MILO_2021.programme(np.array([1e-3]), np.random.default_rng(0)),
+        "valid range",
+    ),
+    "negative seed": (lambda: cs.fabricate(SMALL, seed=-1), "at least 0"),
+    "seed that is a float": (lambda: cs.fabricate(SMALL, seed=0.5), "integer"),
+    "measured array of an unknown name": (
+        lambda: cs.Chip.from_measurements(SMALL, {"neurons/mismatch/threshold": np.ones(8)}),
+        "unknown measured array",
+    ),
+    "window 0": (lambda: snn(window=0), "at least 1"),
+    "negative step": (lambda: snn(step=-1e-3), "above 0 s"),
+    "inputs of the wrong size": (lambda: snn().outputs(np.zeros((2, 5))), "[samples, 4]"),
+    "inputs that are NaN": (lambda: snn().outputs(np.full((2, 4), np.nan)), "NaN"),
+    "one sample without its axis": (lambda: snn().outputs(np.zeros(4)), "[samples, 4]"),
+    "fewer labels than samples": (lambda: snn().accuracy(Labelled()), "label"),
+    "probe of a layer that is not there": (
+        lambda: snn().present(np.zeros((1, 4)), cs.Record(layer=5, v=True)),
+        "does not exist",
+    ),
+    "probe of a neuron that is not there": (
+        lambda: snn().present(np.zeros((1, 4)), cs.Record(v=[6])),
+        "asks for index 6",
+    ),
+    "no targets": (lambda: cs.learn(snn(), Batches(samples=0)), "at least one sample"),
+    "targets for another network": (lambda: cs.learn(snn(), Batches(rates=((2, 5), (2, 3)))), "targets have shapes"),
+    "targets that are NaN": (lambda: cs.learn(snn(), Batches(value=np.nan)), "NaN"),
+    "learning every week": (lambda: cs.learn(snn(), Batches(), update="week"), '"step", "sample" or "batch"'),
+    "a batch of samples at once on one chip": (
+        lambda: cs.learn(snn(), Batches(), update="sample", batch=8),
+        "one sample at a time",
+    ),
+    "no epochs": (lambda: cs.learn(snn(), Batches(), epochs=0), "epochs"),
+    "warm-up longer than the window": (
+        lambda: cs.learn(snn(window=8), Batches(), rule=cs.LocalTandem(warm_up=12)),
+        "leaves no step to teach",
+    ),
+    "current that is NaN": (lambda: cs.bench(cs.LIF(), current=[np.nan]), "finite currents"),
+    "bench shorter than a step": (lambda: cs.bench(cs.LIF(), current=1e-12, duration=1e-4), "at least one step"),
+    "bench of more neurons than the chip has": (
+        lambda: cs.bench(cs.LIF(), cs.fabricate(SMALL, seed=0), current=1e-12, neurons=9),
+        "fewer than the 9",
+    ),
+    "chip file that is missing": (lambda: cs.Chip.load("no-such-chip.h5"), "cannot be read as a chip"),
+    "stored type that does not exist": (lambda: from_json({"type": "os.system"}, {"LIF": cs.LIF}), "unknown type"),
+    "stored field that does not exist": (
+        lambda: from_json({"type": "LIF", "thresold": 1}, {"LIF": cs.LIF}),
+        "unknown field",
+    ),
+    "unknown data set": (lambda: datasets.load("imagenet"), "digits"),
+}
+
+
+@pytest.mark.parametrize("case", API)
+def test_the_library_refuses_with_a_sentence(case):
+    call, expected = API[case]
+    with pytest.raises(ChipsimError) as caught:
+        call()
+    message = str(caught.value)
+    assert expected in message, message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+# ------------------------------------------------------------------------------------------ files and commands
+
+RUN = ["study", "run", "accuracy-vs-mismatch"]
+SMALLEST = ["--chips", "1", "--set", "sigma=0", "--set", "samples=64"]
+
+
+def idx(array):
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def mnist(folder, *, images=None, labels=None, cut=None):
+    """Write the four files of MNIST, small, and spoil the training images as asked."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", 60_000), ("t10k", 10_000)):
+        pixels = np.zeros((count, 28, 28), np.uint8) if images is None else images(count)
+        classes = np.arange(count, dtype=np.uint8) % 10 if labels is None else labels(count)
+        content = idx(pixels)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(content[:cut])
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(classes))
+
+
+def spoil_nothing(folder):
+    return [*RUN, "--dataset", "mnist", *SMALLEST, "--out", str(folder / "out.h5")]
+
+
+def truncated_idx(folder):
+    mnist(folder, cut=100_000)
+    return spoil_nothing(folder)
+
+
+def wrong_image_size(folder):
+    mnist(folder, images=lambda n: np.zeros((n, 27, 28), np.uint8))
+    return spoil_nothing(folder)
+
+
+def label_out_of_range(folder):
+    mnist(folder, labels=lambda n: np.full(n, 11, np.uint8))
+    return spoil_nothing(folder)
+
+
+def truncated_gzip(folder):
+    mnist(folder)
+    plain = folder / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes())[:-20])
+    plain.unlink()
+    return spoil_nothing(folder)
+
+
+def not_idx(folder):
+    mnist(folder)
+    (folder / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"<html>not found</html>")
+    return spoil_nothing(folder)
+
+
+def stored(folder, **attributes):
+    """A finished result whose attributes are changed as asked."""
+    out = folder / "out.h5"
+    code, _ = command([*RUN, "--dataset", "digits", *SMALLEST, "--out", str(out)], folder)
+    assert code == 0
+    dataset = results.open(out)
+    dataset.attrs.update(attributes)
+    dataset.to_netcdf(out, engine="h5netcdf")
+    return out
+
+
+def another_schema(folder):
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--out", str(stored(folder, schema_version=99))]
+
+
+def another_study(folder):
+    out = stored(folder)
+    return ["study", "run", "ltl-from-scratch", "--dataset", "digits", "--out", str(out)]
+
+
+def another_seed(folder):
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--seed", "5", "--out", str(stored(folder))]
+
+
+def not_a_result(folder):
+    (folder / "out.h5").write_text("not HDF5")
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--out", str(folder / "out.h5")]
+
+
+def another_hdf5(folder):
+    with h5py.File(folder / "out.h5", "w") as file:
+        file["x"] = 1
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--out", str(folder / "out.h5")]
+
+
+def output_without_folder(folder):
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--out", str(folder / "nowhere" / "deep" / "out.h5")]
+
+
+def output_below_a_file(folder):
+    (folder / "file").write_text("")
+    return [*RUN, "--dataset", "digits", *SMALLEST, "--out", str(folder / "file" / "out.h5")]
+
+
+COMMANDS = {
+    "truncated IDX file": (truncated_idx, "truncated"),
+    "wrong image size": (wrong_image_size, "28"),
+    "label out of range": (label_out_of_range, "11"),
+    "truncated gzip": (truncated_gzip, "train-images"),
+    "not an IDX file": (not_idx, "train-images"),
+    "output of another schema version": (another_schema, "99"),
+    "output of another study": (another_study, "accuracy_vs_mismatch"),
+    "output of another seed": (another_seed, "seed"),
+    "output that is not HDF5": (not_a_result, "out.h5"),
+    "output that is another HDF5 file": (another_hdf5, "out.h5"),
+    "output in a folder that is not there": (output_without_folder, "folder"),
+    "output below a file": (output_below_a_file, "file"),
+    "unknown study": (lambda _: ["study", "run", "accuracy-vs-mismach", "--out", "x.h5"], "accuracy-vs-mismatch"),
+    "unknown factor": (lambda _: [*RUN, "--set", "sigm=0.1", "--out", "x.h5"], "sigma"),
+    "factor out of range": (lambda _: [*RUN, "--set", "sigma=-1", "--out", "x.h5"], "-1"),
+    "factor that is a word": (lambda _: [*RUN, "--set", "sigma=high", "--out", "x.h5"], "high"),
+    "unknown data set": (lambda _: [*RUN, "--dataset", "imagenet", "--out", "x.h5"], "imagenet"),
+    "no chips": (lambda _: [*RUN, "--chips", "0", "--out", "x.h5"], "0"),
+    "negative seed": (lambda _: [*RUN, "--seed", "-3", "--out", "x.h5"], "-3"),
+    "show a file that is not there": (lambda _: ["study", "show", "no.h5"], "no.h5"),
+    "get a data set that is not known": (lambda _: ["data", "get", "imagenet"], "imagenet"),
+}
+
+
+def command(arguments, folder):
+    """Run the command line in its own process; return the exit code and what it said on stderr."""
+    environment = {**os.environ, "CHIPSIM_DATA": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "studies.cli", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_the_command_fails_with_a_sentence(case, tmp_path: Path):
+    arguments, expected = COMMANDS[case]
+    code, said = command(arguments(tmp_path), tmp_path)
+    assert code not in (0, -9), said
+    assert expected in said, said
+    assert "Traceback" not in said

@@ -1,0 +1,281 @@
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from chipsim.chip import ChipDesign, fabricate
+from chipsim.circuits import LIF
+from chipsim.deployment import Deployment, deploy
+from chipsim.devices import RRAM_MILO_2021, Ideal
+from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.errors import ParameterError
+from chipsim.learning import learn
+from chipsim.loop import SGD, Adam
+from chipsim.network import Network
+from chipsim.rules import LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
+from chipsim.signals import LocalSignals
+
+Array = NDArray[np.float64]
+SIZES = (6, 10, 8, 3)
+
+
+class Lesson:
+    """A fixed set of samples, labels and target rates."""
+
+    def __init__(self, count: int = 10, sizes: tuple[int, ...] = SIZES, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.inputs, self.labels = rng.uniform(0, 2, (count, sizes[0])), rng.integers(0, sizes[-1], count)
+        self.rates = [rng.uniform(0, 1, (count, size)) for size in sizes[1:-1]] + [np.eye(sizes[-1])[self.labels]]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batches(self, size: int, epoch: int = 0) -> Iterator[tuple[Array, NDArray[np.int64], tuple[Array, ...]]]:
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.inputs[part], self.labels[part], tuple(rates[part] for rates in self.rates)
+
+
+def deployment(*effects: Effect, window: int = 6, sizes: tuple[int, ...] = SIZES, **design: Any) -> Deployment:
+    chip = fabricate(ChipDesign(effects=effects, **design), 1)
+    return deploy(Network.random(sizes, seed=0), chip, window=window)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Probe(Rule):
+    """Keeps every signal that it is shown, and asks for a gradient of 1 at the last step of each window."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "membrane", "value", "target"})
+    seen: ClassVar[list[LocalSignals]] = []
+
+    def init(self, batch: int, rows: int, columns: int) -> tuple[int, int]:
+        return rows, columns
+
+    def update(self, state: tuple[int, int], signals: LocalSignals) -> tuple[tuple[int, int], Array | None]:
+        self.seen.append(signals)
+        return state, np.ones(state) if signals.step == signals.window - 1 else None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Blind(Rule):
+    """Declares one signal and learns nothing."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"target"})
+    seen: ClassVar[list[LocalSignals]] = []
+
+    def init(self, batch: int, rows: int, columns: int) -> None:
+        return None
+
+    def update(self, state: None, signals: LocalSignals) -> tuple[None, Array | None]:
+        self.seen.append(signals)
+        return None, None
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    Probe.seen.clear()
+    Blind.seen.clear()
+
+
+def test_wanted_weights_move_by_the_optimisers_change() -> None:
+    snn = deployment()
+    before = [cells.wanted for cells in snn.cells]
+    learn(snn, Lesson(), rule=Probe(), optimiser=SGD(lr=1e-3), batch=5)
+    for cells, wanted, array in zip(snn.cells, before, snn.arrays, strict=True):
+        np.testing.assert_allclose(cells.wanted, array.clip(wanted - 2e-3), atol=1e-12)
+        np.testing.assert_allclose(array.weights(cells), cells.wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "writes"), [({"batch": 5}, 2), ({}, 1), ({"batch": 4}, 3), ({"update": "sample"}, 10)]
+)
+def test_there_is_one_write_per_batch_or_sample(arguments: dict[str, Any], writes: int) -> None:
+    snn = deployment()
+    before = snn.cells[0].wanted
+    history = learn(snn, Lesson(), rule=Probe(), optimiser=SGD(lr=1e-4), **arguments)
+    np.testing.assert_allclose(snn.cells[0].wanted, before - writes * 1e-4, atol=1e-12)
+    moved = history.writes.to_numpy()
+    assert moved.shape == (1, 3)
+    assert (moved[0] >= writes * np.array([cells.wanted.size for cells in snn.cells])).all()
+
+
+def test_writing_at_every_step_acts_within_the_window() -> None:
+    late, early = deployment(window=4), deployment(window=4)
+    for snn, update in ((late, "sample"), (early, "step")):
+        learn(snn, Lesson(1), rule=LocalTandem(warm_up=0), optimiser=SGD(lr=2.0), update=update)  # type: ignore[arg-type]
+    assert not np.allclose(late.cells[0].wanted, early.cells[0].wanted)
+
+
+def test_updates_per_step_sum_to_updates_per_sample_for_a_small_rate() -> None:
+    steps, whole = deployment(window=4), deployment(window=4)
+    before = whole.cells[0].wanted
+    for snn, update in ((steps, "step"), (whole, "sample")):
+        learn(snn, Lesson(1), rule=LocalTandem(warm_up=0), optimiser=SGD(lr=1e-6), update=update)  # type: ignore[arg-type]
+    assert not np.array_equal(whole.cells[0].wanted, before)
+    np.testing.assert_allclose(steps.cells[0].wanted - before, whole.cells[0].wanted - before, rtol=1e-3, atol=1e-14)
+
+
+def test_a_rule_sees_what_it_declares_and_nothing_else() -> None:
+    learn(deployment(), Lesson(2), rule=Blind(), batch=2)
+    arrays = {field.name for field in fields(LocalSignals) if field.default is None}
+    for signals in Blind.seen:
+        assert [name for name in arrays if getattr(signals, name) is not None] == ["target"]
+
+
+def test_signals_are_the_arrays_own() -> None:
+    snn, lesson = deployment(Mismatch(sigma=0.3), window=3, trace_tau=5e-3), Lesson(2)
+    thresholds = [stage.parameters.get("v_threshold") for stage in snn.stages]
+    learn(snn, lesson, rule=Probe(gate=0.3), batch=2)
+    assert [(s.step, s.readout) for s in Probe.seen] == [(t, last) for t in range(3) for last in (False, False, True)]
+    for index, signals in enumerate(Probe.seen):
+        layer = index % 3
+        assert signals.window == 3
+        assert signals.leak == (1.0 if signals.readout else pytest.approx(np.exp(-0.1)))
+        assert signals.row_leak == pytest.approx(np.exp(-1e-3 / 5e-3))
+        np.testing.assert_array_equal(signals.target, lesson.rates[layer])
+        assert signals.pre is not None
+        assert signals.pre.shape == (2, snn.placement.layers[layer].rows)
+        if signals.readout:
+            assert signals.spikes is signals.gate is signals.membrane is None
+            assert signals.value is not None
+            continue
+        assert signals.value is None
+        np.testing.assert_array_equal(signals.spikes, signals.membrane > thresholds[layer])
+        np.testing.assert_array_equal(signals.gate, np.abs(signals.membrane - thresholds[layer]) < 0.3)
+    np.testing.assert_array_equal(Probe.seen[0].pre[:, :6], lesson.inputs)
+    np.testing.assert_array_equal(Probe.seen[1].pre[:, :10], Probe.seen[0].spikes)
+    np.testing.assert_array_equal(Probe.seen[2].pre[:, :8], Probe.seen[1].spikes)
+
+
+def test_the_value_of_a_read_out_is_what_it_has_received_so_far() -> None:
+    snn = deployment(window=3)
+    weights = snn.weights(2)
+    learn(snn, Lesson(2), rule=Probe(), optimiser=SGD(lr=0.0), batch=2)
+    readout = Probe.seen[2::3]
+    expected = np.cumsum([signals.pre @ weights for signals in readout], axis=0)
+    np.testing.assert_allclose([signals.value for signals in readout], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", [LocalTandem(warm_up=4), LocalTandemOffline(), LocalTandemTrace()])
+def test_learning_brings_rates_to_their_targets(rule: Rule) -> None:
+    snn = deployment(Mismatch(sigma=0.3), window=8)
+    history = learn(snn, Lesson(24), rule=rule, optimiser=Adam(lr=0.05), batch=8, epochs=6)
+    error = history.rate_error.to_numpy()
+    assert error.shape == (6, 3)
+    assert np.isnan(error[:, 2]).all()
+    assert (error[-1, :2] < 0.95 * error[0, :2]).all()
+
+
+def test_rate_errors_are_those_of_the_rates() -> None:
+    snn, lesson = deployment(window=5), Lesson(7)
+    history = learn(snn, lesson, rule=Probe(), optimiser=SGD(lr=0.0), batch=3)
+    rates = np.zeros((2, 7))
+    for layer in (0, 1):
+        spikes = [Probe.seen[index].spikes for index in range(len(Probe.seen)) if index % 3 == layer]
+        windows = [np.mean(spikes[k : k + 5], axis=0) for k in range(0, len(spikes), 5)]
+        rates[layer] = np.mean((np.concatenate(windows) - lesson.rates[layer]) ** 2, axis=1)
+    np.testing.assert_allclose(history.rate_error[0, :2], np.sqrt(rates.mean(axis=1)))
+
+
+def test_the_history_has_units_and_starts_at_epoch_1() -> None:
+    epochs: list[int] = []
+    history = learn(deployment(), Lesson(4), rule=Probe(), batch=4, epochs=3, on_epoch=epochs.append)
+    assert epochs == [0, 1, 2]
+    assert history.epoch.to_numpy().tolist() == [1, 2, 3]
+    assert history.layer.to_numpy().tolist() == [0, 1, 2]
+    assert all(history[name].attrs["units"] and history[name].attrs["long_name"] for name in history.variables)
+
+
+def test_learning_repeats_and_its_noise_is_not_that_of_presenting() -> None:
+    effects = (Mismatch(sigma=0.3), MembraneNoise(sigma=0.1), DeadNeurons(rate=0.2), StuckCells(rate=0.1))
+    results = []
+    for _ in range(2):
+        snn = deployment(*effects, device=RRAM_MILO_2021)
+        learn(snn, Lesson(), rule=LocalTandem(warm_up=2), batch=5)
+        results.append(np.concatenate([cells.g.ravel() for cells in snn.cells]))
+    np.testing.assert_array_equal(*results)
+    noises = []
+    for run in ("present", "learn"):
+        snn = deployment(MembraneNoise(sigma=0.1), circuit=LIF(v_threshold=50.0))
+        if run == "present":
+            snn.present(np.ones((2, 6)))
+        else:
+            learn(snn, Lesson(2), rule=Blind(), batch=2)
+        noises.append(snn.effect_report()["membrane_noise"])
+    assert noises[0] != noises[1]
+
+
+def test_the_clock_runs_while_learning_and_stamps_the_writes() -> None:
+    snn = deployment(window=4)
+    learn(snn, Lesson(10), rule=Probe(), batch=5, epochs=2)
+    assert snn.time == pytest.approx(2 * 10 * 4e-3)
+    assert np.unique(snn.cells[0].written).tolist() == pytest.approx([0.0, snn.time])
+
+
+def test_dead_and_stuck_parts_stay_so() -> None:
+    snn = deployment(DeadNeurons(rate=0.4), StuckCells(rate=0.2, at_max=1.0), device=Ideal(g_min=1e-6))
+    learn(snn, Lesson(), rule=LocalTandem(warm_up=1), optimiser=Adam(lr=0.1), batch=5, epochs=2)
+    dead = snn.chip.frozen_neurons[0]["dead"][:10] > 0
+    stuck = snn.chip.tile(0)[1]["stuck"][:, : snn.placement.layers[0].rows, :10] > 0
+    assert dead.any()
+    assert (snn.cells[0].g[stuck] == 100e-6).all()
+    learn(snn, Lesson(), rule=Probe(), optimiser=SGD(lr=0.0))
+    rates = [signals.spikes for signals in Probe.seen[::3]]
+    assert not np.concatenate(rates)[:, dead].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"update": "epoch"}, 'update must be "step", "sample" or "batch", not \'epoch\''),
+        ({"batch": 0}, "batch must be a whole number of at least 1, not 0"),
+        ({"batch": 2.0}, "batch must be a whole number"),
+        ({"batch": 4, "update": "step"}, 'update="step" presents one sample at a time; leave batch = 4 out'),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ({"epochs": True}, "epochs must be a whole number"),
+        ({"rule": LocalTandem(warm_up=6)}, "LocalTandem.warm_up = 6 leaves no step to teach in a window of 6"),
+    ],
+)
+def test_impossible_learning_is_refused(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        learn(deployment(), Lesson(4), **arguments)
+
+
+def test_impossible_rules_are_refused() -> None:
+    for warm_up in (-1, 2.0, True):
+        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number of steps of at least 0"):
+            LocalTandem(warm_up=warm_up)  # type: ignore[arg-type]
+
+
+def test_targets_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ParameterError, match="the targets are empty"):
+        learn(deployment(), Lesson(0))
+    with pytest.raises(ParameterError, match=r"targets have shapes \[\(4, 9\), .* but this network and batch need"):
+        learn(deployment(), Lesson(4, sizes=(6, 9, 8, 3)), rule=Probe())
+    lesson = Lesson(4)
+    lesson.rates[1][2, 3] = np.nan
+    with pytest.raises(ParameterError, match="targets hold NaN or infinite rates"):
+        learn(deployment(), lesson, rule=Probe())
+    lesson = Lesson(4, sizes=(5, 10, 8, 3))
+    with pytest.raises(ParameterError, match=r"inputs must have shape \[samples, 6\]"):
+        learn(deployment(), lesson, rule=Probe())
+
+
+def test_a_rule_that_reads_more_than_it_declares_is_refused() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Greedy(Rule):
+        reads: ClassVar[frozenset[str]] = frozenset({"pre"})
+
+        def init(self, batch: int, rows: int, columns: int) -> Any:
+            return LocalTandemOffline().init(batch, rows, columns)
+
+        def update(self, state: Any, signals: LocalSignals) -> tuple[Any, Array | None]:
+            return LocalTandemOffline().update(state, signals)
+
+    with pytest.raises(ParameterError, match="a rule read a signal that it does not declare in `reads`"):
+        learn(deployment(), Lesson(2), rule=Greedy())

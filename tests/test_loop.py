@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from chipsim.errors import ParameterError
+from chipsim.loop import SGD, Adam, Optimiser, with_progress
+
+
+def test_sgd_goes_down_the_gradient() -> None:
+    state, change = SGD(lr=0.1).step(None, np.array([[2.0, -1.0]]), progress=0.0)
+    assert state is None
+    np.testing.assert_allclose(change, [[-0.2, 0.1]])
+
+
+@pytest.mark.parametrize("optimiser", [SGD(lr=0.4, final=0.25), Adam(lr=0.4, final=0.25)])
+def test_the_rate_falls_linearly_to_its_final_share(optimiser: Optimiser) -> None:
+    assert [optimiser.rate(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.25, 0.1])
+    state = optimiser.init((1, 1))
+    _, early = optimiser.step(state, np.ones((1, 1)), 0.0)
+    _, late = optimiser.step(state, np.ones((1, 1)), 1.0)
+    assert late.item() == pytest.approx(early.item() / 4)
+
+
+def test_adam_is_torchs_adam() -> None:
+    rng = np.random.default_rng(0)
+    weight = torch.tensor(rng.normal(size=(3, 4)), requires_grad=True)
+    reference = torch.optim.Adam([weight], lr=0.01, betas=(0.8, 0.95), eps=1e-7)
+    optimiser = Adam(lr=0.01, beta1=0.8, beta2=0.95, epsilon=1e-7)
+    ours, state = weight.detach().numpy().copy(), optimiser.init((3, 4))
+    for _ in range(10):
+        gradient = rng.normal(size=(3, 4))
+        weight.grad = torch.tensor(gradient)
+        reference.step()
+        state, change = optimiser.step(state, gradient, 0.3)
+        ours = ours + change
+        np.testing.assert_allclose(ours, weight.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(), Adam()])
+def test_optimisers_edit_nothing(optimiser: Optimiser) -> None:
+    gradient = np.full((2, 2), 0.5)
+    gradient.flags.writeable = False
+    state = optimiser.init((2, 2))
+    (one, first), (other, second) = (optimiser.step(state, gradient, 0.0) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert str(one) == str(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (SGD, {"lr": -1.0}),
+        (SGD, {"final": 1.5}),
+        (Adam, {"beta1": 1.0}),
+        (Adam, {"epsilon": 0.0}),
+        (SGD, {"lr": np.nan}),
+    ],
+)
+def test_impossible_optimisers_are_refused(kind: type[Optimiser], fields: dict[str, float]) -> None:
+    with pytest.raises(ParameterError, match=f"{kind.__name__}.{next(iter(fields))} = .* is outside its valid range"):
+        kind(**fields)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_passes_every_batch_on(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(with_progress(iter("abc"), 3, "learning", shown)) == ["a", "b", "c"]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert list(with_progress(iter("abc"), 3, "learning", shown)) == ["a", "b", "c"]
