@@ -11,6 +11,7 @@ from chipsim.deployment import Batch, Deployment
 from chipsim.engines import StageState
 from chipsim.errors import ParameterError
 from chipsim.loop import Adam, Optimiser, with_progress
+from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
 from chipsim.signals import LocalSignals
@@ -49,22 +50,17 @@ def learn(
     learns from, labels or the teacher's outputs, is said by the targets. on_epoch(epoch) is called after each epoch.
 
     Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons, and
-    writes(epoch, layer), the number of cell writes. Raises ParameterError for an impossible combination of arguments
-    or for targets that do not fit the network.
+    writes(epoch, layer), the number of cell writes; its attributes say which rule, writer and optimiser
+    learned, and from what the read-out did. Raises ParameterError for an impossible combination of arguments or for
+    targets that do not fit the network.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ParameterError(f"epochs must be a whole number of at least 1, not {epochs!r}")
     if not len(targets):
         raise ParameterError("learn needs at least one sample; the targets are empty")
-    teacher = _Teaching(
-        deployment,
-        rule or LocalTandem(),
-        writer or Direct(),
-        optimiser or Adam(),
-        update == "step",
-        epochs * len(targets),
-    )
+    rule, writer, optimiser = rule or LocalTandem(), writer or Direct(), optimiser or Adam()
+    teacher = _Teaching(deployment, rule, writer, optimiser, update == "step", epochs * len(targets))
     history: list[tuple[Array, Array]] = []
     for epoch in range(epochs):
         full, rest = divmod(len(targets), size)
@@ -76,7 +72,9 @@ def learn(
         history.append(teacher.summary(len(targets)))
         if on_epoch is not None:
             on_epoch(epoch)
-    return _history(history)
+    parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
+    made_by = {name: canonical_json(part) for name, part in parts.items()}
+    return _history(history).assign_attrs(made_by, update=update, batch=size, readout=getattr(targets, "readout", "?"))
 
 
 def _batch_size(update: str, batch: int | None) -> int:

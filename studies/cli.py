@@ -186,9 +186,11 @@ def study_run(
     dataset = _among("data set", dataset, study.datasets) if dataset is not None else None
     out = out if out is not None else Path(f"{shown(study.name)}-{dataset or study.datasets[0]}.h5")
     _run(study, out, dataset=dataset, chips=chips, jobs=jobs, seed=seed, factors=factors, options=options)
+    _say(f"\nTable and figure again: {shlex.join(['chipsim', 'study', 'show', str(out)])}")
 
 
-def _run(study: "Study", out: Path, **asked: Any) -> None:
+def _run(study: "Study", out: Path, **asked: Any) -> "xr.Dataset":
+    """Run a study and print its tables."""
     from chipsim.study import Interrupted, plan, run
 
     _check_usage(lambda: plan(study, **{name: value for name, value in asked.items() if name != "jobs"}))
@@ -203,7 +205,7 @@ def _run(study: "Study", out: Path, **asked: Any) -> None:
             f"Continue with:\n  {command}", 130, False,
         )  # fmt: skip
     _print_tables(dataset)
-    _say(f"\nTable and figure again: {shlex.join(['chipsim', 'study', 'show', str(out)])}")
+    return dataset
 
 
 def _check_usage(call: Callable[[], Any]) -> None:
@@ -230,11 +232,16 @@ def study_show(
     ] = None,
 ) -> None:
     """Print the table of a result and write its figure."""
-    from chipsim import plots, results
+    from chipsim import results
 
     dataset = results.open(file)
     _print_tables(dataset)
-    path = figure if figure is not None else file.with_suffix(".png")
+    _draw(dataset, figure if figure is not None else file.with_suffix(".png"))
+
+
+def _draw(dataset: "xr.Dataset", path: Path) -> None:
+    from chipsim import plots
+
     plots.save(dataset.attrs["figure"], dataset, path)
     _say(f"\nFigure: {path}")
 
@@ -311,7 +318,11 @@ def demo(
     jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 2,
 ) -> None:
     """Run the main job on the embedded digits: mismatch spoils a network, learning on the chip wins it back."""
-    importlib.import_module("studies.demo").main(out, jobs)
+    study = load_study("accuracy_vs_mismatch")
+    dataset = _run(study, out, dataset="digits", chips=5, jobs=jobs, seed=0, factors={}, options={})
+    _draw(dataset, out.with_suffix(".png"))
+    _say(f"Result: {out} (open it with xarray.open_dataset)\n\nGo on with a larger network and more chips:")
+    _say("  chipsim study run accuracy-vs-mismatch --dataset fashion-mnist --chips 8 --jobs 2 --out fashion.h5")
 
 
 @app.command()

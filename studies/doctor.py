@@ -60,9 +60,11 @@ def _computing(say: Say) -> None:
     """What computes: Brian2's code target, torch's device and threads."""
     import torch
 
+    from chipsim.engines.brian import Brian
+
     compiler = _compiler()
     say("\ncomputing")
-    say("  Brian2 target  numpy (no compilation before a run)")
+    say(f"  Brian2 target  {Brian().target}")
     say(f"  C compiler     {compiler or 'none found: the cython target is not possible; install gcc or clang'}")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU found"
     say(f"  torch device   cpu ({gpu}; teachers are trained on the cpu)")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ import xarray as xr
 
 import studies
 from chipsim import results
+from chipsim.study import Study, run
 from studies import cli, doctor
 
 FIXTURE = Path(__file__).parent / "studies_fixture"
@@ -243,13 +243,23 @@ def test_doctor_fails_when_something_required_is_missing(chipsim: Run, monkeypat
     assert "skipped" not in out
 
 
-def test_demo_calls_the_demo(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Any] = []
-    module = ModuleType("studies.demo")
-    module.main = lambda out, jobs: calls.append((out, jobs))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "studies.demo", module)
-    assert chipsim("demo", "--out", "d.h5", "--jobs", "3")[0] == 0
-    assert calls == [(Path("d.h5"), 3)]
+def test_demo_prints_a_table_and_leaves_a_result_a_figure_and_the_command_to_go_on(
+    chipsim: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def smaller(study: Study, *, out: Path, **options: Any) -> xr.Dataset:
+        asked.update(options)
+        return run(study, out=out, **{**options, **study.smallest}, progress=False)
+
+    monkeypatch.setattr("chipsim.study.run", smaller)
+    code, out, err = chipsim("demo", "--out", str(tmp_path / "d.h5"), "--jobs", "2")
+    assert code == 0, err
+    assert (asked["dataset"], asked["chips"], asked["jobs"]) == ("digits", 5, 2)
+    assert "before mean" in out
+    assert "chipsim study run accuracy-vs-mismatch --dataset fashion-mnist" in out
+    assert (tmp_path / "d.h5").exists()
+    assert (tmp_path / "d.png").exists()
 
 
 def test_no_colour_when_told(finished: Path) -> None:
