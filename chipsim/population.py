@@ -12,7 +12,7 @@ from chipsim.engines import Engine, Stage, Window
 from chipsim.engines.base import StageState
 from chipsim.errors import ParameterError
 from chipsim.probe import variable
-from chipsim.quantity import to_si
+from chipsim.quantity import check_unit, to_si
 from chipsim.schema import DIMENSIONS
 
 
@@ -37,6 +37,7 @@ def bench(
     >>> float(bench(IF(), current=[0.0, 301e-12], duration=0.02).rate.max())  # 0.301 V a step: every second step
     500.0
     """
+    check_unit(current, "A", "current")
     currents = np.atleast_1d(np.asarray(current, dtype=float))
     seconds, length = to_si(step, "s", "step"), to_si(duration, "s", "duration")
     if currents.ndim != 1 or not currents.size or not np.isfinite(currents).all():

@@ -64,11 +64,16 @@ def declarations(parameters: object) -> dict[str, Declaration]:
     return {field.name: field.metadata["quantity"] for field in fields if "quantity" in field.metadata}
 
 
-def to_si(value: Any, unit: str, name: str = "value") -> float:
-    """Return `value` as an SI float; a Brian2 quantity must have the dimension of `unit`, a plain number is SI."""
+def check_unit(value: Any, unit: str, name: str = "value") -> None:
+    """Raise ParameterError for a Brian2 quantity, scalar or array, that has not the dimension of `unit`."""
     dimension = getattr(value, "dim", None)
     if dimension is not None and tuple(int(d) for d in dimension._dims) != UNITS[unit]:
         raise ParameterError(f"{name} = {value} has the wrong unit: expected {unit}")
+
+
+def to_si(value: Any, unit: str, name: str = "value") -> float:
+    """Return `value` as an SI float; a Brian2 quantity must have the dimension of `unit`, a plain number is SI."""
+    check_unit(value, unit, name)
     if isinstance(value, (bool, str)):
         raise ParameterError(f"{name} = {value!r} is not a number; give a number in {unit}")
     try:

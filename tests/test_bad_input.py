@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import brian2
 import h5py
 import numpy as np
 import pytest
@@ -130,6 +131,8 @@ API = {
         "leaves no step to teach",
     ),
     "current that is NaN": (lambda: cs.bench(cs.LIF(), current=[np.nan]), "finite currents"),
+    "current in volts": (lambda: cs.bench(cs.LIF(), current=[1, 2] * brian2.nvolt), "wrong unit"),
+    "tau in volts": (lambda: cs.LIF(tau=10 * brian2.mV), "wrong unit"),
     "bench shorter than a step": (lambda: cs.bench(cs.LIF(), current=1e-12, duration=1e-4), "at least one step"),
     "bench of more neurons than the chip has": (
         lambda: cs.bench(cs.LIF(), cs.fabricate(SMALL, seed=0), current=1e-12, neurons=9),

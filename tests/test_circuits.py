@@ -34,6 +34,11 @@ def test_if_trace_by_hand_with_hard_and_soft_reset(soft: bool, membrane: list[fl
     assert spikes[0, :, 0, 0].tolist() == [0, 1, 0, 1]
 
 
+def test_a_soft_reset_goes_down_by_threshold_minus_reset() -> None:
+    v, _ = respond(IF(v_threshold=0.75, v_reset=0.25, soft_reset=True), [0.5], steps=3)
+    np.testing.assert_allclose(v[0, :, 0, 0], [0.5, 1.0, 1.0])  # 1.0 - (0.75 - 0.25) + 0.5
+
+
 def test_a_soft_reset_keeps_the_excess_and_a_hard_one_drops_it() -> None:
     rates = {}
     for soft in (False, True):

@@ -1,3 +1,4 @@
+import itertools
 from types import SimpleNamespace
 
 import brian2
@@ -72,6 +73,18 @@ def test_writing_changes_the_outputs() -> None:
     array, cells = snn.arrays[0], snn.cells[0]
     snn.write(0, array.programme(cells, np.zeros_like(cells.wanted), snn.write_stream(), snn.time))
     np.testing.assert_allclose(snn.outputs(np.ones((1, 5))), 0.0, atol=1e-12)
+
+
+def test_every_write_meets_noise_of_its_own() -> None:
+    layers = (Dense(weight=np.eye(3), bias=np.zeros(3)), Dense(weight=np.eye(3), bias=np.zeros(3)))
+    snn = deployment(Network(layers), device=RRAM_MILO_2021, circuit=LIF(v_threshold=1.0))
+    deviations = [cells.g - cells.target for cells in snn.cells]
+    for target in (0.5, 0.0):
+        wanted = np.full_like(snn.cells[0].wanted, target)
+        cells = snn.arrays[0].programme(None, wanted, snn.write_stream(), snn.time)
+        deviations.append(cells.g - cells.target)
+    for one, other in itertools.combinations(deviations, 2):
+        assert not np.isclose(one, other, rtol=1e-6, atol=0).any()
 
 
 def test_the_clock_advances_by_a_window_per_sample() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -93,6 +93,7 @@ def recursion(case: Case, window: Window) -> tuple[list[list[StageState]], float
     return states, nearest
 
 
+@settings(max_examples=30)
 @given(cases())
 def test_brian_equals_the_recursion_spike_for_spike(case: Case) -> None:
     expected = [recursion(case, window) for window in case.windows]
