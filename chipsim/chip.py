@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from os import PathLike
@@ -20,9 +20,10 @@ from chipsim.devices import Device, Ideal
 from chipsim.effects import Effect
 from chipsim.effects.base import Frozen
 from chipsim.errors import ParameterError, StoredFileError
-from chipsim.quantity import Parameters, canonical_json, from_json, quantity
+from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
 from chipsim.results import replace_file
-from chipsim.streams import stream
+from chipsim.schema import VERSION
+from chipsim.streams import sample_normals, stream
 
 Array = NDArray[np.float64]
 
@@ -62,6 +63,8 @@ class ChipDesign(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.effects, Effect):
+            raise ParameterError("ChipDesign.effects must be a tuple; write effects=(effect,)")
         object.__setattr__(self, "effects", tuple(self.effects))
         for name in ("tiles", "rows", "columns", "neurons", "readouts"):
             value = getattr(self, name)
@@ -122,6 +125,10 @@ class Chip:
         stream(self.seed, "check")
         for key, values in self.measured.items():
             self._check_measured(key, values)
+            values.flags.writeable = False
+        if self.measured:
+            self._check_range(self.design.circuit, self.neurons)
+            self._check_range(self.design.readout, self.readouts)
 
     @classmethod
     def from_measurements(cls, design: ChipDesign, measured: Mapping[str, ArrayLike], *, seed: int = 0) -> Self:
@@ -175,6 +182,32 @@ class Chip:
             for effect in self.design.acting
         )
 
+    def noise(
+        self,
+        circuit: Circuit,
+        names: tuple[str | int, ...],
+        numbers: Iterable[int],
+        shape: tuple[int, int],
+        step: float,
+    ) -> dict[int, Array]:
+        """Draw the voltage [V] that each noisy effect adds to the membranes, by the effect's place among the acting.
+
+        names, numbers: what keys the draws, beside chip and effect; one number per sample. shape: (steps, neurons);
+        step: length of a step [s]. Returns arrays [steps, samples, neurons].
+        """
+        found = {}
+        for place, effect in enumerate(self.design.acting):
+            if effect.noisy:
+                normals = sample_normals(self.seed, effect.name, *names, samples=numbers, shape=shape)
+                found[place] = effect.step(circuit, normals, step).swapaxes(0, 1)
+        return found
+
+    @property
+    def provenance(self) -> dict[str, str | int]:
+        """What a result says of the chip that it comes from, as attributes."""
+        design = canonical_json(self.design)
+        return {"schema_version": VERSION, "design": design, "chip_hash": self.hash, "chip_seed": int(self.seed)}
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write design, seed and measured arrays to an HDF5 file; drawn arrays are drawn again on loading."""
         content = io.BytesIO()
@@ -219,6 +252,8 @@ class Chip:
         values: Mapping[str, Array] = {name: np.full(count, value) for name, value in circuit.nominal().items()}
         for effect, arrays in zip(self.design.acting, frozen, strict=True):
             values = effect.neurons(circuit, values, arrays)
+        for array in values.values():
+            array.flags.writeable = False
         return values
 
     def _overridden(self, place: str, drawn: Frozen) -> Frozen:
@@ -229,6 +264,19 @@ class Chip:
                     f"measured array {f'{place}/{kind}'!r} must have shape {drawn[kind].shape}, not {values.shape}"
                 )
         return found
+
+    @staticmethod
+    def _check_range(circuit: Circuit, parameters: Mapping[str, Array]) -> None:
+        """Raise ParameterError where measured arrays take a parameter out of its range; infinite means dead."""
+        for name, declared in declarations(circuit).items():
+            values = parameters.get(name, np.empty(0))
+            values = values[np.isfinite(values)]
+            low, high = declared.range
+            if values.size and not (low <= values.min() and values.max() <= high):
+                raise ParameterError(
+                    f"measured arrays give {name} from {values.min():g} to {values.max():g} {declared.unit}, outside "
+                    f"its valid range {low:g} to {high:g} {declared.unit}"
+                )
 
     def _check_measured(self, key: str, values: Array) -> None:
         bank, _, kind = key.rpartition("/")[0].rpartition("/")

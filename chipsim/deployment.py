@@ -17,7 +17,7 @@ from chipsim.network import Network
 from chipsim.probe import Probe, Record, variable
 from chipsim.quantity import to_si
 from chipsim.report import EffectReport, Entry, entries
-from chipsim.streams import sample_normals, stream
+from chipsim.streams import stream
 
 Array = NDArray[np.float64]
 BATCH = 128
@@ -47,7 +47,7 @@ class Deployment:
     network, chip, placement: as given and as placed. cells: the state of each layer's array. time: the clock [s].
     """
 
-    def __init__(self, network: Network, chip: Chip, engine: Engine, window: int, step: float) -> None:
+    def __init__(self, network: Network, chip: Chip, engine: Engine, window: int, step: float, seed: int) -> None:
         self.network, self.chip, self.engine = network, chip, engine
         self.window, self.step, self.time = window, step, 0.0
         self.placement = place(network, chip.design)
@@ -61,7 +61,7 @@ class Deployment:
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
-        self._writes = 0
+        self._writes, self._seed = 0, seed
         self.cells: list[Cells] = []
         self._volts: list[Array] = []
         for array, layer in zip(self.arrays, self.placement.layers, strict=True):
@@ -86,7 +86,7 @@ class Deployment:
     def write_stream(self) -> np.random.Generator:
         """Return the stream of the next write's programming noise."""
         self._writes += 1
-        return stream(self.chip.seed, "programme", self._writes)
+        return stream(self.chip.seed, "programme", self._seed, self._writes)
 
     def write(self, layer: int, cells: Cells) -> None:
         """Put new cells in place of a layer's, as a writer left them."""
@@ -99,7 +99,10 @@ class Deployment:
 
     def flat(self, inputs: ArrayLike) -> Array:
         """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or values not finite."""
-        array = np.asarray(inputs, dtype=np.float64)
+        try:
+            array = np.asarray(inputs, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"inputs must be an array of numbers: {error}") from error
         expected = self.network.sizes[0]
         if array.ndim < 2 or array[0:1].size != (expected if len(array) else 0):
             raise ParameterError(f"inputs must have shape [samples, {expected}], not {array.shape}")
@@ -136,32 +139,36 @@ class Deployment:
         )
 
     def _noise(self, numbers: Sequence[int], purpose: str) -> tuple[Array | None, ...]:
-        noisy = [(i, effect) for i, effect in enumerate(self.chip.design.acting) if effect.noisy]
+        """Noise of every spiking stage for a batch; takes account of it for the effect report."""
         total: list[Array | None] = [None] * len(self.stages)
-        for position, effect in noisy:
-            for index, stage in enumerate(self.stages[:-1]):
-                shape = (self.window, stage.neurons)
-                names = (effect.name, purpose, index)
-                normals = sample_normals(self.chip.seed, *names, samples=numbers, shape=shape)
-                voltage = effect.step(stage.circuit, normals).swapaxes(0, 1)
-                self._noise_seen[position] += (float(np.sum(voltage * voltage)), voltage.size)
-                before = total[index]
-                total[index] = voltage if before is None else before + voltage
+        for index, stage in enumerate(self.stages[:-1]):
+            shape = (self.window, stage.neurons)
+            drawn = self.chip.noise(stage.circuit, (purpose, index), numbers, shape, self.step)
+            for effect, voltage in drawn.items():
+                self._noise_seen[effect] += (float(np.sum(voltage * voltage)), voltage.size)
+            total[index] = np.sum(list(drawn.values()), axis=0) if drawn else None
         return tuple(total)
 
-    def outputs(self, inputs: ArrayLike) -> Array:
-        """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights."""
+    def outputs(self, inputs: ArrayLike, *, first: int = 0) -> Array:
+        """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights.
+
+        Noise is keyed by sample number, `first` for the first of these samples: give it to present a set in parts.
+        """
         values: list[Array] = []
-        self._present(self.flat(inputs), values, None)
+        self._present(self.flat(inputs), values, None, first)
         return np.concatenate(values) if values else np.empty((0, self.network.sizes[-1]))
 
     def _present(
-        self, inputs: Array, values: list[Array], on_step: Callable[[int, Sequence[StageState]], bool] | None
+        self,
+        inputs: Array,
+        values: list[Array],
+        on_step: Callable[[int, Sequence[StageState]], bool] | None,
+        first: int,
     ) -> None:
         scale = self.chip.design.readout.v_unit * self.window
         full = len(inputs) // BATCH * BATCH
         for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
-            offset = 0 if size == BATCH else full
+            offset = first if size == BATCH else first + full
             starts = range(0, len(rows), size or 1)
             self.run(
                 (Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts),
@@ -172,33 +179,34 @@ class Deployment:
                 on_window=lambda v: values.append((v - self.chip.design.readout.v_rest) / scale),
             )
 
-    def predict(self, inputs: ArrayLike) -> NDArray[np.intp]:
+    def predict(self, inputs: ArrayLike, *, first: int = 0) -> NDArray[np.intp]:
         """Return the class of the largest read-out value for each sample."""
-        classes: NDArray[np.intp] = np.argmax(self.outputs(inputs), axis=1)
+        classes: NDArray[np.intp] = np.argmax(self.outputs(inputs, first=first), axis=1)
         return classes
 
     def accuracy(self, samples: Samples) -> float:
         """Return the share, 0 to 1, of samples whose predicted class is their label."""
         labels = np.asarray(samples.labels)
-        if not len(labels) or len(labels) != len(samples.inputs):
+        if not labels.size or labels.shape != (len(samples.inputs),):
             raise ParameterError(
-                f"accuracy needs samples, each with a label: {len(samples.inputs)} inputs, {len(labels)} labels"
+                f"accuracy needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
             )
         return float(np.mean(self.predict(samples.inputs) == labels))
 
-    def present(self, inputs: ArrayLike, record: Record | None = None) -> xr.Dataset:
-        """Present samples and return `output(sample, column)`, with whatever `record` probes, step by step.
+    def present(self, inputs: ArrayLike, record: Record | None = None, *, first: int = 0) -> xr.Dataset:
+        """Present samples, the first of number `first`; return `output(sample, column)` and what `record` probes.
 
         Probes: v [V] and spikes (sample, time, neuron), drive (sample, time, row), current [A] (sample, time, cell).
         """
         flat = self.flat(inputs)
         values: list[Array] = []
         if record is None:
-            return xr.Dataset({"output": variable(("sample", "column"), self.outputs(flat), "1", "read-out value")})
+            output = variable(("sample", "column"), self.outputs(flat, first=first), "1", "read-out value")
+            return xr.Dataset({"output": output}, attrs=self.chip.provenance)
         if not len(flat):
             raise ParameterError("present needs at least one sample to probe")
         probe = Probe(record, self.placement.layers, lambda *at: self._pair_current(record.layer, *at))
-        self._present(flat, values, probe.step)
+        self._present(flat, values, probe.step, first)
         output = variable(("sample", "column"), np.concatenate(values), "1", "read-out value")
         return xr.Dataset(
             {"output": output, **probe.variables(self.window)}, coords=probe.coordinates(self.window, self.step)
@@ -215,42 +223,67 @@ class Deployment:
         Raises ChipsimError for an effect of a strength above 0 that measured exactly 0.
         """
         design = self.chip.design
-        hidden = [layer.neurons.stop for layer in self.placement.layers if not layer.readout]
-        used = slice(0, max(hidden, default=0))
+        acting = {effect.name: place for place, effect in enumerate(design.acting)}
         lines: list[Entry] = []
-        acting = 0
         for effect in design.effects:
-            if effect.strength == 0:
-                lines += entries(effect, {})
-                continue
-            neurons = {kind: values[used] for kind, values in self.chip.frozen_neurons[acting].items()}
-            cells = [layer[acting] for layer in self._frozen]
-            lines += entries(effect, effect.measure(neurons, cells, self._noise_seen[acting]))
-            acting += 1
+            sizes: dict[str, float] = {}
+            if effect.name in acting:
+                place = acting[effect.name]
+                cells = [layer[place] for layer in self._frozen]
+                sizes = effect.measure(self._frozen_circuits(place), cells, self._noise_seen[place])
+            lines += entries(effect, sizes, presented=self.time > 0)
         return EffectReport((*lines, *self._programming()))
 
+    def _frozen_circuits(self, place: int) -> list[dict[str, Array]]:
+        """The frozen arrays of each layer's circuits, of one acting effect."""
+        banks = (self.chip.frozen_neurons[place], self.chip.frozen_readouts[place])
+        return [
+            {kind: values[layer.neurons] for kind, values in banks[layer.readout].items()}
+            for layer in self.placement.layers
+        ]
+
     def _programming(self) -> list[Entry]:
+        """What programming did to cells that obey it: those that no effect takes from their target."""
         device = self.chip.design.device
         span = device.g_max - device.g_min
-        written = np.concatenate([(cells.g - cells.target).ravel() for cells in self.cells])
+        deviations = []
+        for array, cells in zip(self.arrays, self.cells, strict=True):
+            obeying = np.logical_and.reduce(
+                [effect.programme(cells.target, frozen) == cells.target for effect, frozen in array.effects]
+                or [np.True_]
+            )
+            deviations.append((cells.g - cells.target)[np.broadcast_to(obeying, cells.g.shape)])
+        written = np.concatenate(deviations)
+        rms = float(np.sqrt(np.mean(written**2))) if written.size else 0.0
         clipped = sum(layer.clipped * layer.weight.size for layer in self.placement.layers)
         total = sum(layer.weight.size for layer in self.placement.layers)
         sizes = {
-            "rms deviation of cells from target, share of range": float(np.sqrt(np.mean(written**2))) / span,
+            "rms deviation of cells from target, share of range": rms / span,
             "share of weights clipped at mapping": clipped / total,
         }
-        return [Entry(effect="programming", part=part, strength=1.0, measured=size) for part, size in sizes.items()]
+        return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
 
 
 def deploy(
-    network: Network, chip: Chip, *, window: int = 16, step: float = 1e-3, engine: Engine | None = None
+    network: Network,
+    chip: Chip,
+    *,
+    window: int = 16,
+    step: float = 1e-3,
+    engine: Engine | None = None,
+    seed: int = 0,
 ) -> Deployment:
     """Place a network on a chip and programme its cells.
 
     window: steps per sample (T). step: seconds per step; a Brian2 quantity is accepted. engine: the Brian2 reference
-    by default. Inputs drive their rows as analog values, the same in every step (direct encoding).
+    by default. seed: of the programming noise, beside the chip's: another one is another draw on the same die. Inputs
+    drive their rows as analog values, the same in every step (direct encoding).
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
+    if not isinstance(network, Network):
+        raise ParameterError(f"deploy needs a Network, as teacher.network() gives, not a {type(network).__name__}")
+    if not isinstance(chip, Chip):
+        raise ParameterError(f"deploy needs a Chip, as fabricate(design, seed) gives, not a {type(chip).__name__}")
     if isinstance(window, bool) or not isinstance(window, int) or window < 1:
         raise ParameterError(f"window must be a whole number of steps of at least 1, not {window!r}")
     seconds = to_si(step, "s", "step")
@@ -260,4 +293,4 @@ def deploy(
         from chipsim.engines.brian import Brian  # here, so that importing chipsim does not import Brian2
 
         engine = Brian()
-    return Deployment(network, chip, engine, window, seconds)
+    return Deployment(network, chip, engine, window, seconds, seed)

@@ -21,12 +21,15 @@ Array = NDArray[np.float64]
 BATCH = 64
 
 
+TargetBatch = tuple[Array, NDArray[np.int64], tuple[Array, ...]]
+
+
 class Targets(Protocol):
     """Learning samples: batches of (inputs, labels, one array of target rates [batch, columns] per layer)."""
 
     def __len__(self) -> int: ...
 
-    def batches(self, size: int, epoch: int = 0) -> Iterator[tuple[Array, NDArray[np.int64], tuple[Array, ...]]]: ...
+    def batches(self, size: int, epoch: int = 0) -> Iterator[TargetBatch]: ...
 
 
 def learn(
@@ -48,6 +51,7 @@ def learn(
     needs no memory beside the cells). update: write after every "step", after every "sample", or after every "batch"
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
     learns from, labels or the teacher's outputs, is said by the targets. on_epoch(epoch) is called after each epoch.
+    Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise.
 
     Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons, and
     writes(epoch, layer), the number of cell writes; its attributes say which rule, writer and optimiser
@@ -57,10 +61,15 @@ def learn(
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ParameterError(f"epochs must be a whole number of at least 1, not {epochs!r}")
+    if not (hasattr(targets, "batches") and hasattr(targets, "__len__")):
+        raise ParameterError(
+            f"targets need batches() and a length, as teacher.targets(...) gives, not a {type(targets).__name__}"
+        )
     if not len(targets):
         raise ParameterError("learn needs at least one sample; the targets are empty")
     rule, writer, optimiser = rule or LocalTandem(), writer or Direct(), optimiser or Adam()
     teacher = _Teaching(deployment, rule, writer, optimiser, update == "step", epochs * len(targets))
+    rule.check(deployment.chip.design.circuit)
     history: list[tuple[Array, Array]] = []
     for epoch in range(epochs):
         full, rest = divmod(len(targets), size)
@@ -69,12 +78,18 @@ def learn(
         for count, length in ((full, size), (1, rest)):
             if count and length:
                 teacher.run(shown, count, length)
+        for _ in shown:  # ends the progress bar
+            raise ParameterError("the targets gave more batches than their length promises")
         history.append(teacher.summary(len(targets)))
         if on_epoch is not None:
             on_epoch(epoch)
     parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
-    made_by = {name: canonical_json(part) for name, part in parts.items()}
-    return _history(history).assign_attrs(made_by, update=update, batch=size, readout=getattr(targets, "readout", "?"))
+    made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
+    return (
+        _history(history)
+        .assign_attrs(deployment.chip.provenance)
+        .assign_attrs(made_by, update=update, batch=size, readout=getattr(targets, "readout", "?"))
+    )
 
 
 def _batch_size(update: str, batch: int | None) -> int:
@@ -128,19 +143,26 @@ class _Teaching:
             for stage in deployment.stages
         ]
 
-    def run(self, batches: Iterator[tuple[Array, NDArray[np.int64], tuple[Array, ...]]], count: int, size: int) -> None:
+    def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
 
         def presented() -> Iterator[Batch]:
             for _ in range(count):
-                inputs, _labels, rates = next(batches)
+                inputs, _labels, rates = self._next(batches)
                 self._begin(rates, size)
-                yield Batch(inputs=self.deployment.flat(inputs), numbers=range(self.done, self.done + size))
-                self.done += size
+                first, self.done = self.done, self.done + size  # the engine does not come back after its last window
+                yield Batch(inputs=self.deployment.flat(inputs), numbers=range(first, first + size))
 
         self.deployment.run(
             presented(), count=count, size=size, purpose="learn", on_step=self.on_step, on_window=lambda _: self._end()
         )
+
+    @staticmethod
+    def _next(batches: Iterator[TargetBatch]) -> TargetBatch:
+        batch = next(batches, None)
+        if batch is None:
+            raise ParameterError("the targets gave fewer batches than their length promises")
+        return batch
 
     def _begin(self, rates: tuple[Array, ...], size: int) -> None:
         layers = self.deployment.placement.layers

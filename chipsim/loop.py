@@ -1,4 +1,4 @@
-"""What every way of learning shares: the loop over samples with its progress bar, and optimisers.
+"""What every way of learning shares: optimisers, and the progress bar over batches.
 
 An optimiser is a pure pair: `init(shape) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """

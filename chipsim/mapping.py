@@ -71,9 +71,9 @@ class Placement:
 def place(network: Network, design: ChipDesign) -> Placement:
     """Place a network on a chip: layer after layer on the next free tiles and neurons.
 
-    A hidden weight becomes w = (swing / v_unit) W c_below / c, so that a teacher activation of c (its percentile
+    A hidden weight becomes w = swing / (v_unit gain) W c_below / c, so that a teacher activation of c (its percentile
     constant) drives the neuron by one swing from rest to threshold in every step; the read-out's becomes
-    w = W c_below. w_max = headroom x the 99.9 % quantile of the layer's |w|. A bias is shared by
+    w = W c_below / gain. w_max = headroom x the 99.9 % quantile of the layer's |w|. A bias is shared by
     max(1, ceil(max |b| / w_max)) rows that are always driven.
     Raises CapacityError when tiles, neurons or read-outs do not suffice.
     """
@@ -82,7 +82,8 @@ def place(network: Network, design: ChipDesign) -> Placement:
     below = 1.0
     for index, layer in enumerate(network.layers):
         readout = index == len(network.layers) - 1
-        scale = 1.0 if readout else design.circuit.swing / design.circuit.v_unit / layer.constant
+        circuit = design.readout if readout else design.circuit
+        scale = (1.0 if readout else circuit.swing / circuit.v_unit / layer.constant) / circuit.gain
         weight, w_max, bias_rows, clipped = _array(layer.weight * (below * scale), layer.bias * scale, design.headroom)
         blocks = _blocks(weight.shape[0], weight.shape[1], design, tile)
         start = 0 if readout else neuron

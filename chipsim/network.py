@@ -62,8 +62,8 @@ class Network:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
-        if not self.layers:
-            raise ParameterError("a network needs at least one layer")
+        if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
+            raise ParameterError("a network needs at least one layer, and each must be a Dense")
         for below, above in itertools.pairwise(self.layers):
             if below.outputs != above.inputs:
                 raise ParameterError(f"a layer of {below.outputs} outputs feeds a layer of {above.inputs} inputs")
@@ -74,6 +74,8 @@ class Network:
         (k = 1 / sqrt(inputs)) for neurons of that relative threshold, in units where a drive of 1 reaches threshold.
         The read-out has no threshold and takes k = 1 / sqrt(inputs).
         """
+        if len(sizes) < 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ParameterError(f"sizes must be two or more whole numbers of at least 1, not {tuple(sizes)}")
         layers = []
         for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
             rng = stream(seed, "initial weights", index)

@@ -28,8 +28,9 @@ def bench(
 ) -> xr.Dataset:
     """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s].
 
-    With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's (the
-    same seed, the same mismatch); without one, nominal circuits. A current i moves the membrane by i step / C a step.
+    With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's: the
+    same seed, mismatch and membrane noise. Without one, nominal circuits. A current i moves the membrane by i step / C
+    in a step.
     Returns v(current, time, neuron) [V] before reset, spikes(current, time, neuron), and for circuits that spike the
     f-I curve rate(current, neuron) [Hz].
 
@@ -38,13 +39,16 @@ def bench(
     500.0
     """
     check_unit(current, "A", "current")
-    currents = np.atleast_1d(np.asarray(current, dtype=float))
+    try:
+        currents = np.atleast_1d(np.asarray(current, dtype=float))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"current must be one or more currents in ampere: {error}") from error
     seconds, length = to_si(step, "s", "step"), to_si(duration, "s", "duration")
     if currents.ndim != 1 or not currents.size or not np.isfinite(currents).all():
         raise ParameterError("current must be one or more finite currents in ampere")
     if not 0 < seconds <= length < np.inf:
         raise ParameterError(f"duration = {length:g} s must be finite and at least one step of {seconds:g} s")
-    parameters = _bank(circuit, chip, neurons)
+    parameters, steps = _bank(circuit, chip, neurons), round(length / seconds)
     states: list[StageState] = []
     if engine is None:
         from chipsim.engines.brian import Brian
@@ -57,17 +61,18 @@ def bench(
         return False
 
     charge = np.full((1, neurons), seconds / circuit.capacitance)
-    steps = round(length / seconds)
+    drawn = chip.noise(circuit, ("bench",), range(len(currents)), (steps, neurons), seconds) if chip else {}
     engine.run(
         [Stage(circuit=circuit, parameters=parameters, weights=lambda: charge)],
-        [Window(inputs=currents[:, None])],
+        [Window(inputs=currents[:, None], noise=(np.sum(list(drawn.values()), axis=0) if drawn else None,))],
         count=1,
         batch=len(currents),
         steps=steps,
         step=seconds,
         on_step=keep,
     )
-    return _dataset(circuit, states, currents, seconds)
+    found = _dataset(circuit, states, currents, seconds)
+    return found.assign_attrs(chip.provenance) if chip else found
 
 
 def _bank(circuit: Circuit, chip: Chip | None, neurons: int) -> dict[str, NDArray[np.float64]]:

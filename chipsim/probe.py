@@ -59,7 +59,7 @@ class Probe:
                 "Record.v and Record.spikes must name the same neurons; use two records for different ones"
             )
         self.rows = _indices(record.rows, layer.rows, "rows")
-        cells = np.asarray(record.current, dtype=int).reshape(-1, 2)
+        cells = np.asarray(record.current).reshape(-1, 2)
         self.cell_rows = _indices(cells[:, 0].tolist(), layer.rows, "current")
         self.cell_columns = _indices(cells[:, 1].tolist(), layer.columns, "current")
         self.taken: dict[str, list[Array]] = {name: [] for name in ("v", "spikes", "drive", "current")}
@@ -106,7 +106,10 @@ class Probe:
 def _indices(chosen: Sequence[int] | bool, count: int, name: str) -> NDArray[np.intp]:
     if isinstance(chosen, bool):
         return np.arange(count if chosen else 0)
-    indices = np.asarray(chosen, dtype=np.intp)
+    given = np.asarray(chosen)
+    if given.size and given.dtype.kind not in "iu":
+        raise ParameterError(f"Record.{name} must be True or whole-number indices, not {chosen!r}")
+    indices = given.astype(np.intp)
     if (wrong := indices[(indices < 0) | (indices >= count)]).size:
         raise ParameterError(f"Record.{name} asks for index {wrong[0]}; there are {count}, from 0 on")
     return indices

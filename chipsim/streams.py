@@ -18,8 +18,8 @@ Name = str | int
 
 
 def _key(seed: int, names: tuple[Name, ...]) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ParameterError(f"seed must be an integer of at least 0, not {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise ParameterError(f"seed must be an integer from 0 to 2^63 - 1, not {seed!r}")
     text = json.dumps([int(seed), *(name if isinstance(name, str) else int(name) for name in names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 

@@ -11,7 +11,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import prepare, taught
+from studies.reference_teacher import SPLIT, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -31,6 +31,7 @@ def trial(trial: Trial) -> xr.Dataset:
     """Train one ideal chip from random weights with one form of the rule."""
     found, options = taught(trial.settings), trial.settings.options
     train = found.data.train
+    samples = min(int(options["samples"]), len(train))
     network = cs.Network.random(found.teacher.network().sizes, seed=trial.chip)
     snn = cs.deploy(network, cs.fabricate(design(trial.settings), seed=trial.chip))
     accuracy: list[float] = []
@@ -39,24 +40,25 @@ def trial(trial: Trial) -> xr.Dataset:
         found.teacher.targets(
             train,
             percentile=float(options["percentile"]),
-            samples=min(int(options["samples"]), len(train)),
+            samples=samples,
             seed=trial.chip,
         ),
         rule=RULES[str(trial.point["form"])],
         optimiser=cs.Adam(lr=float(options["lr"]), final=0.0),
         epochs=int(options["epochs"]),
         progress=False,
-        on_epoch=lambda _: accuracy.append(snn.accuracy(found.data.test)),
+        on_epoch=lambda _: accuracy.append(snn.accuracy(found.judged)),
     )
-    named = {"units": "1", "long_name": "share of test samples classified right"}
+    named = {"units": "1", "long_name": f"share of {found.split} samples classified right"}
     return xr.Dataset(
         {
             "accuracy": ("epoch", accuracy, named),
             "teacher": (
                 (),
-                found.teacher.accuracy(found.data.test),
-                {**named, "long_name": "test score of the teacher"},
+                found.teacher.accuracy(found.judged),
+                {**named, "long_name": f"{found.split} score of the teacher"},
             ),
+            "samples": ((), samples, {**named, "long_name": "learning samples per epoch"}),
         },
         coords={"epoch": np.arange(1, len(accuracy) + 1)},
     )
@@ -77,6 +79,7 @@ STUDY = Study(
         Factor(name="epochs", values=(5,), long_name="passes over the learning samples", range=(1, 1000)),
         Factor(name="samples", values=(55_000,), long_name="learning samples per epoch", range=(1, 10_000_000)),
         Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
+        SPLIT,
         Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
     ),
     datasets=("digits", "mnist", "fashion-mnist"),

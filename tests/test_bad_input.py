@@ -42,6 +42,12 @@ class Batches:
         yield np.zeros((2, 4)), np.zeros(2, int), tuple(np.full(shape, self.value) for shape in self.rates)
 
 
+class Column:
+    """Labels with an axis too many."""
+
+    inputs, labels = np.zeros((2, 4)), np.zeros((2, 1), int)
+
+
 class Labelled:
     """Inputs and labels of different number."""
 
@@ -56,6 +62,25 @@ API = {
     "layers that do not chain": (
         lambda: cs.Network((NETWORK.layers[0], dataclasses.replace(NETWORK.layers[0]))),
         "6 outputs feeds a layer of 4 inputs",
+    ),
+    "layers that are no layers": (lambda: cs.Network((1, 2)), "must be a Dense"),
+    "sizes below 1": (lambda: cs.Network.random((3, -1), seed=0), "at least 1"),
+    "a design in place of a chip": (lambda: cs.deploy(NETWORK, SMALL), "needs a Chip"),
+    "a path in place of a network": (lambda: cs.deploy("net.h5", cs.fabricate(SMALL, seed=0)), "needs a Network"),
+    "one effect without its tuple": (lambda: cs.ChipDesign(effects=cs.Mismatch()), "must be a tuple"),
+    "soft reset that is a word": (lambda: cs.LIF(soft_reset="no"), "True or False"),
+    "seed beyond 64 bits": (lambda: cs.fabricate(SMALL, seed=2**70), "2^63"),
+    "inputs that are words": (lambda: snn().outputs([["a"] * 4]), "array of numbers"),
+    "currents that are words": (lambda: cs.bench(cs.LIF(), current="x"), "in ampere"),
+    "labels in a column": (lambda: snn().accuracy(Column()), "shape (2, 1)"),
+    "targets that are a list": (lambda: cs.learn(snn(), [1, 2]), "need batches()"),
+    "probe by a mask": (lambda: snn().present(np.zeros((1, 4)), cs.Record(v=[True, False])), "whole-number"),
+    "probe of a neuron between two": (lambda: snn().present(np.zeros((1, 4)), cs.Record(v=[1.5])), "whole-number"),
+    "measured threshold below 0": (
+        lambda: cs.Chip.from_measurements(
+            dataclasses.replace(SMALL, effects=(cs.Mismatch(sigma=0.1),)), {"neurons/mismatch/threshold": -np.ones(8)}
+        ),
+        "outside its valid range",
     ),
     "no layers": (lambda: cs.Network(()), "at least one layer"),
     "layer larger than the chip": (
@@ -97,7 +122,7 @@ API = {
         lambda: cs.RRAM_MILO_2021.programme(np.array([1e-3]), np.random.default_rng(0)),
         "valid range",
     ),
-    "negative seed": (lambda: cs.fabricate(SMALL, seed=-1), "at least 0"),
+    "negative seed": (lambda: cs.fabricate(SMALL, seed=-1), "from 0"),
     "seed that is a float": (lambda: cs.fabricate(SMALL, seed=0.5), "integer"),
     "measured array of an unknown name": (
         lambda: cs.Chip.from_measurements(SMALL, {"neurons/mismatch/threshold": np.ones(8)}),

@@ -5,13 +5,14 @@ import brian2
 import numpy as np
 import pytest
 
+import chipsim as cs
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
 from chipsim.deployment import BATCH, Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import MembraneNoise, Mismatch, StuckCells
 from chipsim.engines.brian import Brian
-from chipsim.errors import CapacityError, ParameterError
+from chipsim.errors import CapacityError, ChipsimError, ParameterError
 from chipsim.network import Dense, Network
 from chipsim.probe import Record
 
@@ -26,9 +27,8 @@ def deployment(network: Network = LINEAR, window: int = 4, **design: object) -> 
 def test_a_read_out_alone_is_a_linear_layer() -> None:
     inputs = RNG.normal(size=(6, 5))
     expected = inputs @ LINEAR.layers[0].weight + LINEAR.layers[0].bias
-    for design in ({}, {"rows": 2, "columns": 2}, {"readout": Integrator(v_unit=0.3, v_rest=0.2)}):
+    for design in ({}, {"rows": 2, "columns": 2}, {"readout": Integrator(v_unit=0.3, v_rest=0.2, gain=2.0)}):
         np.testing.assert_allclose(deployment(**design).outputs(inputs), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(deployment(readout=Integrator(gain=2.0)).outputs(inputs), 2 * expected)
 
 
 def test_one_input_drives_one_row() -> None:
@@ -137,7 +137,7 @@ def test_impossible_inputs_are_refused(inputs: object, sentence: str) -> None:
 
 @pytest.mark.parametrize("labels", [[], [0]])
 def test_accuracy_needs_a_label_for_each_sample(labels: list[int]) -> None:
-    with pytest.raises(ParameterError, match=f"each with a label: {2 if labels else 0} inputs, {len(labels)} labels"):
+    with pytest.raises(ParameterError, match=f"a label for each of {2 if labels else 0} samples"):
         deployment().accuracy(SimpleNamespace(inputs=np.zeros((2 if labels else 0, 5)), labels=np.array(labels)))
 
 
@@ -194,3 +194,52 @@ def test_an_engine_can_be_given() -> None:
     chip = fabricate(ChipDesign(), 1)
     engine = Brian()
     assert deploy(LINEAR, chip, engine=engine).engine is engine
+
+
+def test_a_set_presented_in_parts_meets_the_noise_of_its_numbers() -> None:
+    design = cs.ChipDesign(rows=8, columns=8, effects=(cs.MembraneNoise(sigma=0.3),))
+    snn = cs.deploy(cs.Network.random((3, 5, 2), seed=0), cs.fabricate(design, seed=0))
+    inputs = np.random.default_rng(0).random((9, 3))
+    whole = snn.outputs(inputs)
+    np.testing.assert_array_equal(snn.outputs(inputs[4:], first=4), whole[4:])
+    assert not np.array_equal(snn.outputs(inputs[4:]), whole[4:])
+
+
+def test_another_seed_programmes_the_same_die_anew() -> None:
+    chip = cs.fabricate(cs.ChipDesign(device=cs.RRAM_MILO_2021, rows=8, columns=8), seed=0)
+    network = cs.Network.random((3, 5, 2), seed=0)
+    first, again, other = (cs.deploy(network, chip, seed=seed).weights(0) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_nominal_gain_leaves_what_the_network_computes() -> None:
+    network, inputs = cs.Network.random((3, 5, 2), seed=0), np.random.default_rng(0).random((9, 3))
+    plain, gained = (
+        cs.deploy(network, cs.fabricate(cs.ChipDesign(circuit=cs.LIF(gain=g), readout=cs.Integrator(gain=g)), seed=0))
+        for g in (1.0, 2.0)
+    )
+    np.testing.assert_allclose(gained.outputs(inputs), plain.outputs(inputs), rtol=1e-12)
+
+
+def test_an_effect_without_anything_to_act_on_raises() -> None:
+    chip = cs.fabricate(cs.ChipDesign(effects=(cs.DeadNeurons(rate=0.5),)), seed=0)
+    snn = cs.deploy(cs.Network.random((3, 2), seed=0), chip)
+    with pytest.raises(ChipsimError, match="nothing to act on"):
+        snn.effect_report()
+
+
+def test_stuck_cells_are_not_taken_for_programming_noise() -> None:
+    design = cs.ChipDesign(rows=8, columns=8, effects=(cs.StuckCells(rate=0.3),))
+    report = cs.deploy(cs.Network.random((9, 5, 2), seed=0), cs.fabricate(design, seed=0)).effect_report()
+    assert report["programming"]["rms deviation of cells from target, share of range"] == 0.0
+    assert report["stuck_cells"]["share of stuck cells"] > 0.1
+    with pytest.raises(ChipsimError, match="no effect 'stuck'"):
+        report["stuck"]
+
+
+def test_what_a_deployment_measures_says_which_chip_it_comes_from() -> None:
+    chip = cs.fabricate(cs.ChipDesign(), seed=3)
+    seen = cs.deploy(cs.Network.random((3, 2), seed=0), chip).present(np.zeros((1, 3)))
+    assert seen.attrs["chip_hash"] == chip.hash
+    assert seen.attrs["chip_seed"] == 3

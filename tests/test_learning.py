@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import chipsim as cs
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
 from chipsim.errors import ParameterError
-from chipsim.learning import learn
-from chipsim.loop import SGD, Adam
+from chipsim.learning import TargetBatch, learn
+from chipsim.loop import SGD, Adam, Optimiser
 from chipsim.network import Network
 from chipsim.rules import LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
 from chipsim.signals import LocalSignals
@@ -279,3 +280,75 @@ def test_a_rule_that_reads_more_than_it_declares_is_refused() -> None:
 
     with pytest.raises(ParameterError, match="a rule read a signal that it does not declare in `reads`"):
         learn(deployment(), Lesson(2), rule=Greedy())
+
+
+class Numbered:
+    """Targets of one value for a chosen number of samples."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def batches(self, size: int, epoch: int = 0) -> Iterator[TargetBatch]:
+        for first in range(0, self.samples, size):
+            count = min(size, self.samples - first)
+            yield (
+                np.full((count, 3), 0.5),
+                np.zeros(count, np.int64),
+                (np.full((count, 4), 0.5), np.full((count, 2), 0.5)),
+            )
+
+
+class Seen(Optimiser):
+    """Plain descent that keeps how far the run was at each write."""
+
+    def init(self, shape: tuple[int, int]) -> list[float]:
+        return []
+
+    def step(self, state: list[float], gradient: Array, progress: float) -> tuple[list[float], Array]:
+        PROGRESS.append(progress)
+        return state, np.zeros_like(gradient)
+
+
+PROGRESS: list[float] = []
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_every_sample_has_its_own_number_and_the_rate_falls_to_its_end(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = cs.ChipDesign(rows=8, columns=8, effects=(cs.MembraneNoise(sigma=0.1),))
+    snn = cs.deploy(cs.Network.random((3, 4, 2), seed=0), cs.fabricate(design, seed=0))
+    numbers: list[int] = []
+    draw = type(snn)._noise
+    monkeypatch.setattr(type(snn), "_noise", lambda self, who, why: (numbers.extend(who), draw(self, who, why))[1])
+    PROGRESS.clear()
+    cs.learn(snn, Numbered(5), optimiser=Seen(), batch=size, epochs=3, progress=False)
+    assert numbers == list(range(15))
+    assert PROGRESS[-1] == 1.0
+    assert sorted(PROGRESS) == PROGRESS
+
+
+def test_targets_shorter_or_longer_than_their_length_are_refused() -> None:
+    class Short(Numbered):
+        def __len__(self) -> int:
+            return self.samples + 4
+
+    class Long(Numbered):
+        def __len__(self) -> int:
+            return self.samples - 4
+
+    snn = cs.deploy(cs.Network.random((3, 4, 2), seed=0), cs.fabricate(cs.ChipDesign(rows=8, columns=8), seed=0))
+    for wrong, word in ((Short(8), "fewer"), (Long(8), "more")):
+        with pytest.raises(ParameterError, match=f"{word} batches"):
+            cs.learn(snn, wrong, batch=4, progress=False)
+
+
+@pytest.mark.parametrize("circuit", [cs.LIF(soft_reset=True), cs.LIF(v_reset=0.1)])
+def test_the_exact_gradient_refuses_a_reset_that_it_does_not_hold_for(circuit: cs.LIF) -> None:
+    design = cs.ChipDesign(circuit=circuit, rows=8, columns=8)
+    snn = cs.deploy(cs.Network.random((3, 4, 2), seed=0), cs.fabricate(design, seed=0))
+    with pytest.raises(ParameterError, match="hard reset to rest"):
+        cs.learn(snn, Numbered(5), rule=cs.LocalTandemOffline(), progress=False)

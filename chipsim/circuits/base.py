@@ -20,19 +20,20 @@ class Circuit(Parameters, ABC):
 
     `per_neuron`: fields that differ from neuron to neuron. `roles`: which field each kind of mismatch acts on
     (threshold, time_constant, reset, gain). `initial`: value of each state variable at the start of a window, as the
-    name of a field.
+    name of a field. `method`: Brian2's integrator.
     """
 
     per_neuron: ClassVar[tuple[str, ...]]
     roles: ClassVar[Mapping[str, str]]
     initial: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
+    method: ClassVar[str] = "exact"
 
     v_unit: float = quantity(1.0, "V", (1e-6, 1e3))
-    """Membrane step for an input of 1 through a weight of 1 [V]."""
+    """Membrane step for an input of 1 through a weight of 1, at a gain of 1 [V]."""
     capacitance: float = quantity(1e-12, "F", (1e-18, 1e-3))
     v_rest: float = quantity(0.0, "V", (-10.0, 10.0))
-    gain: float = quantity(1.0, "1", (0.0, 1e6))
-    """Gain of the input branch."""
+    gain: float = quantity(1.0, "1", (1e-6, 1e6))
+    """Gain of the input branch; the mapping divides weights by the nominal one."""
     v_floor: float = quantity(-INF, "V")
     """Lower rail of the membrane; minus infinity for none."""
     v_ceiling: float = quantity(INF, "V")

@@ -24,7 +24,8 @@ class Effect(Parameters, ABC):
 
     fabricate_neurons, fabricate_cells  draw what stays frozen; called by `fabricate` only
     neurons    parameters of a bank of neurons as this effect leaves them
-    programme  conductances after a write; read: conductances as a read sees them, both [2, rows, columns]
+    programme  conductances [2, rows, columns] after a write; applied to written and unwritten cells: idempotent
+    read       conductances [2, rows, columns] as a read sees them
     step       voltage added to each membrane per step, from standard normals of the same shape
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
     """
@@ -32,8 +33,6 @@ class Effect(Parameters, ABC):
     name: ClassVar[str]
     by_rate: ClassVar[bool] = False
     """Whether the effect is a count of rare events, of which a small chip may have none."""
-    noisy: ClassVar[bool] = False
-    """Whether `step` adds noise to membranes."""
 
     @property
     @abstractmethod
@@ -63,14 +62,19 @@ class Effect(Parameters, ABC):
         """Return the conductances that a read of cells at `g` sees."""
         return g
 
-    def step(self, circuit: Circuit, normals: Array) -> Array:
-        """Return the voltage [V] added to each membrane in a step, given standard normals of that shape."""
+    @property
+    def noisy(self) -> bool:
+        """Whether the effect adds noise to membranes: whether it overrides `step`."""
+        return type(self).step is not Effect.step
+
+    def step(self, circuit: Circuit, normals: Array, seconds: float) -> Array:
+        """Return the voltage [V] added to each membrane in a step of `seconds`, from standard normals of that shape."""
         return np.zeros_like(normals)
 
     @abstractmethod
-    def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
         """Return the measured size of each part of the effect, given the frozen arrays that a deployment uses.
 
-        neurons: of the used spiking neurons. cells: of each layer's array. noise: sum of squares of the voltage that
-        `step` added, and number of values; both 0 before the first sample.
+        neurons, cells: of each layer, the read-out last. noise: sum of squares of the voltage that `step` added, and
+        number of values; both 0 before the first sample. Nothing is returned where the effect finds nothing to act on.
         """

@@ -15,7 +15,7 @@ from chipsim.quantity import INF, quantity
 @final
 @dataclass(frozen=True, kw_only=True)
 class DeadNeurons(Effect):
-    """Each spiking neuron is dead with probability `rate`, for good: no input reaches it and it never fires.
+    """Each spiking neuron is dead with probability `rate`, for good: its membrane moves, its threshold is never met.
 
     >>> DeadNeurons(rate=0.05).by_rate
     True
@@ -42,14 +42,9 @@ class DeadNeurons(Effect):
     def neurons(self, circuit: Circuit, values: Mapping[str, Array], frozen: Frozen) -> Mapping[str, Array]:
         if "dead" not in frozen:
             return values
-        dead = frozen["dead"] > 0
-        threshold, gain = circuit.roles["threshold"], circuit.roles["gain"]
-        return {
-            **values,
-            threshold: np.where(dead, INF, values[threshold]),
-            gain: np.where(dead, 0.0, values[gain]),
-        }
+        threshold = circuit.roles["threshold"]
+        return {**values, threshold: np.where(frozen["dead"] > 0, INF, values[threshold])}
 
-    def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        dead = neurons["dead"]
-        return {"share of dead neurons": float(dead.mean())} if dead.size else {}
+    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+        dead = [layer["dead"] for layer in neurons if "dead" in layer]
+        return {"share of dead neurons": float(np.concatenate(dead).mean())} if dead else {}

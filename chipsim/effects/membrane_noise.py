@@ -14,17 +14,21 @@ from chipsim.quantity import quantity
 @final
 @dataclass(frozen=True, kw_only=True)
 class MembraneNoise(Effect):
-    """Gaussian voltage added to each spiking membrane once a step, of standard deviation sigma (v_threshold - v_rest),
-    nominal values; fresh for every sample, step and neuron.
+    """White noise on each spiking membrane: a Gaussian voltage once a step of length h, of standard deviation
+
+        sigma (v_threshold - v_rest) sqrt(h / reference)
+
+    with nominal values; fresh for every sample, step and neuron. sigma is thus what gathers in the reference time of
+    1 ms without leak, whatever the step.
 
     >>> MembraneNoise(sigma=0.05).noisy
     True
     """
 
     name: ClassVar[str] = "membrane_noise"
-    noisy: ClassVar[bool] = True
 
     sigma: float = quantity(0.05, "1", (0.0, 10.0))
+    reference: float = quantity(1e-3, "s", (1e-12, 1e3))
 
     @property
     def strength(self) -> float:
@@ -34,9 +38,9 @@ class MembraneNoise(Effect):
         if "threshold" not in circuit.roles:
             raise ParameterError(f"{type(circuit).__name__} does not spike, so MembraneNoise cannot act on it")
 
-    def step(self, circuit: Circuit, normals: Array) -> Array:
-        return self.sigma * circuit.swing * normals
+    def step(self, circuit: Circuit, normals: Array, seconds: float) -> Array:
+        return self.sigma * circuit.swing * math.sqrt(seconds / self.reference) * normals
 
-    def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
         squares, count = noise
         return {"rms per step [V]": math.sqrt(squares / count)} if count else {}

@@ -52,9 +52,12 @@ class Mismatch(Effect):
         super().__post_init__()
         if self.kinds is not None and not self.kinds:
             raise ParameterError("Mismatch.kinds is empty, so that it could not act; name kinds, or give sigma=0")
-        for kind in self.kinds or ():
+        if self.kinds is None:
+            return
+        for kind in self.kinds:
             if kind not in KINDS:
                 raise ParameterError(f"unknown kind of mismatch {kind!r}; known: {', '.join(KINDS)}")
+        object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
 
     @property
     def strength(self) -> float:
@@ -98,12 +101,12 @@ class Mismatch(Effect):
     def read(self, g: Array, frozen: Frozen) -> Array:
         return g * frozen["cell_gain"] if "cell_gain" in frozen else g
 
-    def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        sizes = {f"{kind} CV": _spread(kind, values) for kind, values in neurons.items() if values.size}
-        gains = [layer["cell_gain"].ravel() for layer in cells if "cell_gain" in layer]
-        if gains:
-            sizes["cell_gain CV"] = _spread("cell_gain", np.concatenate(gains))
-        return sizes
+    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+        drawn: dict[str, list[Array]] = {}
+        for frozen in (*neurons, *cells):
+            for kind, values in frozen.items():
+                drawn.setdefault(kind, []).append(values.ravel())
+        return {f"{kind} CV": _spread(kind, np.concatenate(values)) for kind, values in drawn.items()}
 
 
 def _spread(kind: str, values: Array) -> float:

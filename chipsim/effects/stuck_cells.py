@@ -38,6 +38,6 @@ class StuckCells(Effect):
     def programme(self, g: Array, frozen: Frozen) -> Array:
         return np.where(frozen["stuck"] > 0, frozen["level"], g)
 
-    def measure(self, neurons: Frozen, cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
         stuck = sum(float(layer["stuck"].sum()) for layer in cells)
         return {"share of stuck cells": stuck / sum(layer["stuck"].size for layer in cells)}

@@ -27,7 +27,8 @@ from chipsim.quantity import declarations
 
 SLOTS = ("groups", "drive", "inject", "fire", "sample", "resets")
 TARGETS = {"numpy": NumpyCodeObject, "cython": CythonCodeObject}
-UNITS = {"V": "volt", "s": "second", "1": "1", "A": "amp", "F": "farad", "S": "siemens", "K": "kelvin", "Hz": "hertz"}
+NAMES = {"V": "volt", "s": "second", "A": "amp", "F": "farad", "S": "siemens", "K": "kelvin", "Hz": "hertz",
+         "ohm": "ohm", "J": "joule", "W": "watt"}  # fmt: skip
 
 
 @final
@@ -79,7 +80,7 @@ class _Layer:
     def __init__(self, stage: Stage, index: int, batch: int, clock: Any, target: str) -> None:
         self.stage, self.shape = stage, (batch, stage.neurons)
         circuit = stage.circuit
-        units = {name: UNITS[declaration.unit] for name, declaration in declarations(circuit).items()}
+        units = {name: NAMES.get(declaration.unit, "1") for name, declaration in declarations(circuit).items()}
         varied = {name for name, values in stage.parameters.items() if values.min() != values.max()}
         lines = [circuit.equations, "q : volt", "noise : volt"]
         lines += [f"{name} : {units[name]} (constant)" for name in sorted(varied)]
@@ -93,7 +94,7 @@ class _Layer:
             "\n".join(lines),
             threshold=circuit.threshold,
             reset=circuit.reset,
-            method="exact",
+            method=circuit.method,
             namespace=constants,
             clock=clock,
             codeobj_class=TARGETS[target],

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.circuits import Circuit
 from chipsim.quantity import Parameters, quantity
 from chipsim.signals import LocalSignals
 
@@ -23,6 +24,9 @@ class Rule(Parameters, ABC):
 
     reads: ClassVar[frozenset[str]]
     gate: float = quantity(0.2, "1", (0.0, 1e3), "Yang 2022, released code")
+
+    def check(self, circuit: Circuit) -> None:
+        """Raise ParameterError where the rule is wrong for this neuron circuit."""
 
     @abstractmethod
     def init(self, batch: int, rows: int, columns: int) -> Any:

@@ -3,7 +3,7 @@
 Hidden arrays minimise L = mean over batch B and columns N of (rate - target)^2. Read-out arrays minimise the
 cross-entropy of softmax(value) against the target distribution: the label, or the teacher's output. Membranes u are in
 units of the unit step; sigma'(u) = 1 where |u - threshold| < gate, else 0 (the comparator).
-The three rules assume a hard reset to rest; their gradients for a soft reset would differ.
+The softmax is one circuit across the columns of the read-out; everything else stays within a column and its rows.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
 from chipsim.rules.base import Rule
 from chipsim.signals import LocalSignals
@@ -95,10 +96,19 @@ class LocalTandemOffline(Rule):
         dL/dW_ij = sum_t d_i[t] x_j[t]
 
     A circuit would hold the equal forward eligibility; the adjoint d is how it is simulated. Read-out arrays take the
-    cross-entropy of the window's mean value. State: the window so far. Source: derived from Yang et al. 2022.
+    cross-entropy of the window's mean value. It holds for a hard reset to rest; other circuits raise ParameterError.
+    State: the window so far. Source: derived from Yang et al. 2022.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "membrane", "value", "target"})
+
+    def check(self, circuit: Circuit) -> None:
+        nominal = circuit.nominal()
+        if getattr(circuit, "soft_reset", False) or nominal.get("v_reset", circuit.v_rest) != circuit.v_rest:
+            raise ParameterError(
+                f"LocalTandemOffline is the gradient through a hard reset to rest, which this {type(circuit).__name__} "
+                "has not; take LocalTandem or LocalTandemTrace"
+            )
 
     def init(self, batch: int, rows: int, columns: int) -> History:
         return History()

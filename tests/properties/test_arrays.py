@@ -68,5 +68,5 @@ def test_bias_rows_carry_the_whole_bias_and_nothing_clips_below_w_max(network: N
         assert layer.columns == dense.outputs
         assert np.abs(layer.weight).max() <= layer.w_max
         if layer.clipped == 0 and not layer.readout:
-            scale = design.circuit.swing / design.circuit.v_unit / dense.constant
+            scale = design.circuit.swing / (design.circuit.v_unit * design.circuit.gain) / dense.constant
             np.testing.assert_allclose(layer.weight[dense.inputs :].sum(axis=0), dense.bias * scale, atol=1e-12)

@@ -126,8 +126,8 @@ def edits_no_argument(effect: Effect) -> None:
     effect.neurons(circuit, values, neurons)
     effect.programme(g, cells)
     effect.read(g, cells)
-    effect.step(circuit, normals)
-    effect.measure(neurons, [cells], np.array([1.0, 1.0]))
+    effect.step(circuit, normals, 1e-3)
+    effect.measure([neurons], [cells], np.array([1.0, 1.0]))
     assert names == [list(values), list(neurons), list(cells)], "a hook added or removed an entry of its argument"
     for array, copy in zip(arrays, copies, strict=True):
         assert np.array_equal(array, copy), "a hook edited an array that it was given"
@@ -150,11 +150,11 @@ def measures_what_it_states(effect: Effect) -> None:
     found: dict[str, list[float]] = {}
     for seed in range(CHIPS):
         chip = fabricate(design, seed)
-        voltage = effect.step(design.circuit, stream(seed, "conformance", "noise").standard_normal((32, 512)))
+        voltage = effect.step(design.circuit, stream(seed, "conformance", "noise").standard_normal((32, 512)), 1e-3)
         noise = np.array([np.sum(voltage**2), float(voltage.size)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RareEventWarning)
-            sizes = effect.measure(chip.frozen_neurons[0], [chip.tile(0)[0]], noise)
+            sizes = effect.measure([chip.frozen_neurons[0]], [chip.tile(0)[0]], noise)
         for part, size in sizes.items():
             found.setdefault(part, []).append(size)
     assert found, "it measures nothing"
