@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
@@ -30,7 +31,7 @@ def test_shell_blocks_name_real_commands():
             assert re.search(rf"^{words[1]}:", makefile, flags=re.M), command
         else:
             verbs = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-            subprocess.run(["chipsim", *verbs, "--help"], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", "studies.cli", *verbs, "--help"], check=True, capture_output=True)
 
 
 def test_paths_named_in_the_readme_exist():
