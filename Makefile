@@ -38,7 +38,7 @@ check: $(INSTALLED) ## Static checks: lint, format, types, import layers
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED) ## Speed measurements, one at a time
-	$(BIN)/pytest tests/benchmarks --benchmark-only
+	$(BIN)/pytest tests/benchmarks --capture=no
 
 clean: ## Remove the environment and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
