@@ -243,13 +243,14 @@ class TestIdx:
         [
             (idx_bytes(IMAGES)[:-1], "announces 7 items, 5488 bytes of data, but holds only 5487"),
             (idx_bytes(IMAGES) + b"\0", "holds more"),
-            (gzip.compress(idx_bytes(IMAGES))[:-20], "truncated or damaged"),
-            (gzip.compress(idx_bytes(IMAGES))[:5], "truncated or damaged"),
+            (gzip.compress(idx_bytes(IMAGES), mtime=0)[:-20], "truncated or damaged"),
+            (gzip.compress(idx_bytes(IMAGES), mtime=0)[:5], "truncated or damaged"),
             (idx_bytes(LABELS), "begins with 00000801, expected the IDX magic number 00000803"),
             (b"", "begins with"),
             (idx_bytes(IMAGES)[:9], "ends inside its IDX header"),
             (idx_bytes(IMAGES[:, :27]), "items of shape \\(27, 28\\), expected \\(28, 28\\)"),
         ],
+        ids=["truncated", "too long", "gzip truncated", "gzip header alone", "labels", "empty", "header", "shape"],
     )
     def test_faults(self, content: bytes, message: str, tmp_path: Path) -> None:
         path = tmp_path / "images"
