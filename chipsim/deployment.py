@@ -62,13 +62,12 @@ class Deployment:
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._seed = 0, seed
-        self.cells: list[Cells] = []
-        self._volts: list[Array] = []
-        for array, layer in zip(self.arrays, self.placement.layers, strict=True):
-            self.cells.append(array.programme(None, layer.weight, self.write_stream(), self.time))
-            self._volts.append(np.empty(0))
-            self._refresh(len(self.cells) - 1)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
+        self.cells: list[Cells] = [
+            array.programme(None, layer.weight, self.write_stream(), self.time)
+            for array, layer in zip(self.arrays, self.placement.layers, strict=True)
+        ]
+        self._volts = [self._membrane_weights(index) for index in range(len(self.stages))]
 
     def _stage(self, index: int, layer: PlacedLayer) -> Stage:
         bank = self.chip.readouts if layer.readout else self.chip.neurons
@@ -79,9 +78,8 @@ class Deployment:
             bias_rows=layer.bias_rows,
         )
 
-    def _refresh(self, index: int) -> None:
-        circuit = self.chip.design.readout if self.placement.layers[index].readout else self.chip.design.circuit
-        self._volts[index] = self.arrays[index].weights(self.cells[index]) * circuit.v_unit
+    def _membrane_weights(self, index: int) -> Array:
+        return self.weights(index) * self.stages[index].circuit.v_unit
 
     def write_stream(self) -> np.random.Generator:
         """Return the stream of the next write's programming noise."""
@@ -91,7 +89,7 @@ class Deployment:
     def write(self, layer: int, cells: Cells) -> None:
         """Put new cells in place of a layer's, as a writer left them."""
         self.cells[layer] = cells
-        self._refresh(layer)
+        self._volts[layer] = self._membrane_weights(layer)
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
