@@ -13,7 +13,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import SPLIT, passes, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, passes, prepare, taught
 
 STAGES = ("before", "after")
 
@@ -71,11 +71,9 @@ STUDY = Study(
     ),
     options=(
         Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
-        Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
-        SPLIT,
-        Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
+        *LEARNING,
     ),
-    datasets=("digits", "mnist", "fashion-mnist"),
+    datasets=DATASETS,
     design=design,
     prepare=prepare,
     trial=trial,

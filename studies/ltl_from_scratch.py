@@ -11,7 +11,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import SPLIT, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -78,11 +78,9 @@ STUDY = Study(
     options=(
         Factor(name="epochs", values=(5,), long_name="passes over the learning samples", range=(1, 1000)),
         Factor(name="samples", values=(55_000,), long_name="learning samples per epoch", range=(1, 10_000_000)),
-        Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
-        SPLIT,
-        Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
+        *LEARNING,
     ),
-    datasets=("digits", "mnist", "fashion-mnist"),
+    datasets=DATASETS,
     design=design,
     prepare=prepare,
     trial=trial,

@@ -1,4 +1,4 @@
-"""The teacher that the studies share: one MLP per data set, trained once and found again in the cache."""
+"""What the studies share: the options of learning, and one MLP teacher per data set, found again in the cache."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,18 @@ from teachers.datasets import Dataset, Split
 HIDDEN = {"digits": (128, 128)}
 """Hidden widths by data set; 512-512 where nothing is said, as in 784-512-512-10."""
 
-SPLIT = Factor(
-    name="split",
-    values=("test",),
-    choices=("validation", "test"),
-    long_name="samples that accuracy is measured on; make choices on validation",
+DATASETS = ("digits", "mnist", "fashion-mnist")
+LEARNING = (
+    Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
+    Factor(
+        name="split",
+        values=("test",),
+        choices=("validation", "test"),
+        long_name="samples that accuracy is measured on; make choices on validation",
+    ),
+    Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
 )
+"""The options of every study that learns from this teacher."""
 
 
 @dataclass(frozen=True)
