@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chipsim.chip import Chip
 from chipsim.crossbar import Cells, Crossbar
-from chipsim.engines import Engine, Stage, StageState, Window
+from chipsim.engines import Engine, Stage, StageState, Window, reference
 from chipsim.errors import ParameterError
 from chipsim.mapping import PlacedLayer, place
 from chipsim.network import Network
@@ -287,8 +287,4 @@ def deploy(
     seconds = to_si(step, "s", "step")
     if not 0 < seconds < np.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
-    if engine is None:
-        from chipsim.engines.brian import Brian  # here, so that importing chipsim does not import Brian2
-
-        engine = Brian()
-    return Deployment(network, chip, engine, window, seconds, seed)
+    return Deployment(network, chip, engine or reference(), window, seconds, seed)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
-from chipsim.engines import Engine, Stage, Window
+from chipsim.engines import Engine, Stage, Window, reference
 from chipsim.engines.base import StageState
 from chipsim.errors import ParameterError
 from chipsim.probe import variable
@@ -50,10 +50,6 @@ def bench(
         raise ParameterError(f"duration = {length:g} s must be finite and at least one step of {seconds:g} s")
     parameters, steps = _bank(circuit, chip, neurons), round(length / seconds)
     states: list[StageState] = []
-    if engine is None:
-        from chipsim.engines.brian import Brian
-
-        engine = Brian()
 
     def keep(_: int, stages: object) -> bool:
         assert isinstance(stages, list)
@@ -62,7 +58,7 @@ def bench(
 
     charge = np.full((1, neurons), seconds / circuit.capacitance)
     drawn = chip.noise(circuit, ("bench",), range(len(currents)), (steps, neurons), seconds) if chip else {}
-    engine.run(
+    (engine or reference()).run(
         [Stage(circuit=circuit, parameters=parameters, weights=lambda: charge)],
         [Window(inputs=currents[:, None], noise=(np.sum(list(drawn.values()), axis=0) if drawn else None,))],
         count=1,
