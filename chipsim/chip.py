@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from os import PathLike
@@ -23,7 +23,7 @@ from chipsim.errors import ParameterError, StoredFileError
 from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
 from chipsim.results import replace_file
 from chipsim.schema import VERSION
-from chipsim.streams import sample_normals, stream
+from chipsim.streams import White, noise_key, stream
 
 Array = NDArray[np.float64]
 
@@ -182,25 +182,16 @@ class Chip:
             for effect in self.design.acting
         )
 
-    def noise(
-        self,
-        circuit: Circuit,
-        names: tuple[str | int, ...],
-        numbers: Iterable[int],
-        shape: tuple[int, int],
-        step: float,
-    ) -> dict[int, Array]:
-        """Draw the voltage [V] that each noisy effect adds to the membranes, by the effect's place among the acting.
+    def noise(self, circuit: Circuit, names: tuple[str | int, ...], step: float) -> dict[int, White]:
+        """Return the noise that each noisy effect adds to membranes, by the effect's place among the acting.
 
-        names, numbers: what keys the draws, beside chip and effect; one number per sample. shape: (steps, neurons);
-        step: length of a step [s]. Returns arrays [steps, samples, neurons].
+        names: what keys the draws, beside chip and effect. step: length of a step [s].
         """
-        found = {}
-        for place, effect in enumerate(self.design.acting):
-            if effect.noisy:
-                normals = sample_normals(self.seed, effect.name, *names, samples=numbers, shape=shape)
-                found[place] = effect.step(circuit, normals, step).swapaxes(0, 1)
-        return found
+        return {
+            place: White(noise_key(self.seed, effect.name, *names), effect.membrane(circuit, step))
+            for place, effect in enumerate(self.design.acting)
+            if effect.noisy
+        }
 
     @property
     def provenance(self) -> dict[str, str | int]:

@@ -8,30 +8,30 @@ and an array drives its columns with q = v_unit x W, x [batch, rows]. A layer la
 whose partial sums add as currents, so one product with the whole matrix is exact.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, namespace
 from chipsim.devices import Device
 from chipsim.effects import Effect
-from chipsim.effects.base import Frozen
 
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
-    """The state of one layer's array at a moment; all arrays are replaced, never edited.
+    """The state of one layer's array at a moment; all arrays are replaced, never edited. They are of the kind that the
+    deployment's engine computes with.
 
     wanted [rows, columns] the controller's weights. target, g, written [2, rows, columns], plus and minus cell: the
     level last asked for [S], the conductance now [S], and the time of the last write [s].
     """
 
-    wanted: Array
-    target: Array
-    g: Array
-    written: Array
+    wanted: AnyArray
+    target: AnyArray
+    g: AnyArray
+    written: AnyArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +39,7 @@ class Crossbar:
     """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale."""
 
     device: Device
-    effects: tuple[tuple[Effect, Frozen], ...]
+    effects: tuple[tuple[Effect, Mapping[str, AnyArray]], ...]
     w_max: float
 
     @property
@@ -47,45 +47,55 @@ class Crossbar:
         """Conductance of a weight of 1 [S]."""
         return (self.device.g_max - self.device.g_min) / self.w_max
 
-    def clip(self, weight: Array) -> Array:
+    def clip(self, weight: AnyArray) -> AnyArray:
         """Return the weights [rows, columns] that the pair can hold."""
-        return np.clip(weight, -self.w_max, self.w_max)
+        return namespace(weight).clip(weight, min=-self.w_max, max=self.w_max)
 
-    def targets(self, weight: Array) -> Array:
+    def targets(self, weight: AnyArray) -> AnyArray:
         """Target conductances [2, rows, columns] of weights within +-w_max, on the device's levels."""
-        g = np.stack([weight, -weight])
-        np.maximum(g, 0.0, out=g)
-        g *= self.g_scale
-        g += self.device.g_min
-        return self.device.quantise(g)
+        xp = namespace(weight)
+        scaled = weight * self.g_scale
+        g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
+        return self.device.quantise(g + self.device.g_min if self.device.g_min else g)
 
-    def programme(self, cells: Cells | None, wanted: Array, rng: np.random.Generator, time: float) -> Cells:
+    def programme(self, cells: Cells | None, wanted: AnyArray, rng: np.random.Generator, time: float) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.
 
         Each written cell meets the device's programming noise afresh, around its target.
         """
         wanted = self.clip(wanted)
-        target = self.targets(wanted)
+        xp, target = namespace(wanted), self.targets(wanted)
         if cells is None:
-            g, written = self.device.programme(target, rng), np.full(target.shape, time)
+            g, written = self.device.programme(target, rng), xp.full_like(target, time)
         else:
-            moved = np.flatnonzero(target != cells.target)
-            g, written = cells.g.copy(), cells.written.copy()
-            g.flat[moved] = self.device.programme(target.flat[moved], rng)
-            written.flat[moved] = time
+            moved = target != cells.target
+            written = xp.where(moved, time, cells.written)
+            if self.device.draws:
+                g = xp.asarray(cells.g, copy=True)
+                g[moved] = self.device.programme(target[moved], rng)
+            else:  # a cell that is not written is where a write would leave it
+                g = self.device.programme(target, rng)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
         return Cells(wanted=wanted, target=target, g=g, written=written)
 
-    def seen(self, cells: Cells) -> Array:
+    def seen(self, cells: Cells) -> AnyArray:
         """Conductances [2, rows, columns] that a read of the cells as they are sees [S]."""
         g = cells.g
         for effect, frozen in self.effects:
             g = effect.read(g, frozen)
         return g
 
-    def weights(self, cells: Cells) -> Array:
+    def weights(self, cells: Cells) -> AnyArray:
         """Effective weights [rows, columns]: the differences of the pairs over g_scale."""
         g = self.seen(cells)
-        weights: Array = (g[0] - g[1]) / self.g_scale
-        return weights
+        return (g[0] - g[1]) / self.g_scale
+
+    def variance(self, cells: Cells) -> AnyArray | None:
+        """Variance of every access to the weights [rows, columns]; None where reading is quiet."""
+        noisy = [effect for effect, _ in self.effects if effect.reads_noisily]
+        if not noisy:
+            return None
+        g = self.seen(cells)
+        cells_variance = sum(effect.variance(g, self.device.g_max) for effect in noisy)
+        return (cells_variance[0] + cells_variance[1]) / self.g_scale**2

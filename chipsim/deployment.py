@@ -1,6 +1,6 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,16 +8,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
+from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar
-from chipsim.engines import Engine, Stage, StageState, Window, reference
+from chipsim.effects import Grid, Seen
+from chipsim.effects.base import Frozen
+from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
+from chipsim.engines.base import OnWindow
 from chipsim.errors import ParameterError
 from chipsim.mapping import PlacedLayer, place
 from chipsim.network import Network
 from chipsim.probe import Probe, Record, variable
 from chipsim.quantity import to_si
 from chipsim.report import EffectReport, Entry, entries
-from chipsim.streams import stream
+from chipsim.streams import White, noise_key, normals, stream
 
 Array = NDArray[np.float64]
 BATCH = 128
@@ -51,11 +56,12 @@ class Deployment:
         self.network, self.chip, self.engine = network, chip, engine
         self.window, self.step, self.time = window, step, 0.0
         self.placement = place(network, chip.design)
+        chip.design.circuit.check_step(step)
         self._frozen = tuple(layer.gather(chip.tile) for layer in self.placement.layers)
         self.arrays = tuple(
             Crossbar(
                 device=chip.design.device,
-                effects=tuple(zip(chip.design.acting, frozen, strict=True)),
+                effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
                 w_max=layer.w_max,
             )
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
@@ -64,22 +70,55 @@ class Deployment:
         self._writes, self._seed = 0, seed
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
-            array.programme(None, layer.weight, self.write_stream(), self.time)
+            array.programme(None, engine.array(layer.weight), self.write_stream(), self.time)
             for array, layer in zip(self.arrays, self.placement.layers, strict=True)
         ]
-        self._volts = [self._membrane_weights(index) for index in range(len(self.stages))]
+        self._driving: list[AnyArray] = [None] * len(self.stages)
+        self._variance: list[AnyArray] = [None] * len(self.stages)
+        for index in range(len(self.stages)):
+            self._refresh(index)
+
+    def _native(self, frozen: Frozen) -> dict[str, AnyArray]:
+        return {kind: self.engine.array(values) for kind, values in frozen.items()}
 
     def _stage(self, index: int, layer: PlacedLayer) -> Stage:
         bank = self.chip.readouts if layer.readout else self.chip.neurons
+        circuit = self.chip.design.readout if layer.readout else self.chip.design.circuit
+        grids = {side: self._grid(side) for side in ("rows", "columns")}
+        full, grid = layer.w_max * circuit.unit_drive, grids["columns"]
         return Stage(
-            circuit=self.chip.design.readout if layer.readout else self.chip.design.circuit,
-            parameters={name: values[layer.neurons] for name, values in bank.items()},
-            weights=lambda: self._volts[index],
+            circuit=circuit,
+            parameters={name: values[layer.bank] for name, values in bank.items()},
+            weights=lambda: self._driving[index],
+            wiring=layer.wiring,
             bias_rows=layer.bias_rows,
+            variance=lambda: self._variance[index],
+            shortcut=self._shortcut(layer, circuit),
+            grid_in=None if index else grids["rows"],
+            grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
         )
 
-    def _membrane_weights(self, index: int) -> Array:
-        return self.weights(index) * self.stages[index].circuit.v_unit
+    def _shortcut(self, layer: PlacedLayer, circuit: Circuit) -> Shortcut | None:
+        if layer.shortcut is None:
+            return None
+        source, share = layer.shortcut
+        return Shortcut(
+            source=source,
+            inputs=self.placement.layers[source].wiring.outputs,
+            outputs=layer.wiring.outputs,
+            drive=share * circuit.firing_drive / circuit.gain,
+        )
+
+    def _grid(self, side: str) -> Grid | None:
+        found = [grid for effect in self.chip.design.acting if (grid := getattr(effect, side)()) is not None]
+        return found[0] if found else None
+
+    def _refresh(self, index: int) -> None:
+        """Take up what the cells of a layer are now."""
+        array, cells, unit = self.arrays[index], self.cells[index], self.stages[index].circuit.unit_drive
+        self._driving[index] = array.weights(cells) * unit
+        variance = array.variance(cells)
+        self._variance[index] = None if variance is None else variance * unit**2
 
     def write_stream(self) -> np.random.Generator:
         """Return the stream of the next write's programming noise."""
@@ -89,11 +128,11 @@ class Deployment:
     def write(self, layer: int, cells: Cells) -> None:
         """Put new cells in place of a layer's, as a writer left them."""
         self.cells[layer] = cells
-        self._volts[layer] = self._membrane_weights(layer)
+        self._refresh(layer)
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
-        return self.arrays[layer].weights(self.cells[layer])
+        return to_numpy(self.arrays[layer].weights(self.cells[layer]))
 
     def flat(self, inputs: ArrayLike) -> Array:
         """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or values not finite."""
@@ -115,15 +154,24 @@ class Deployment:
         count: int,
         size: int,
         purpose: str,
-        on_step: Callable[[int, Sequence[StageState]], bool] | None = None,
-        on_window: Callable[[Array], None] | None = None,
+        watch: Watch | None = None,
+        on_window: OnWindow | None = None,
     ) -> None:
         """Present `count` batches of `size` samples in one long run; noise is keyed by `purpose` and sample number."""
+        sources = [
+            self.chip.noise(stage.circuit, (purpose, index), self.step) for index, stage in enumerate(self.stages[:-1])
+        ]
+        noise = tuple(tuple(source.values()) or None for source in sources)
+        reads = tuple(
+            None if variance is None else noise_key(self.chip.seed, "read", self._seed, purpose, index)
+            for index, variance in enumerate(self._variance)
+        )
 
         def windows() -> Iterator[Window]:
             for batch in batches:
                 self.time += size * self.window * self.step
-                yield Window(inputs=batch.inputs, noise=self._noise(batch.numbers, purpose))
+                self._measure_noise(sources, batch.numbers)
+                yield Window(inputs=batch.inputs, numbers=batch.numbers, noise=noise, reads=reads)
 
         self.engine.run(
             self.stages,
@@ -132,38 +180,35 @@ class Deployment:
             batch=size,
             steps=self.window,
             step=self.step,
-            on_step=on_step,
+            watch=watch,
             on_window=on_window,
         )
 
-    def _noise(self, numbers: Sequence[int], purpose: str) -> tuple[Array | None, ...]:
-        """Noise of every spiking stage for a batch; takes account of it for the effect report."""
-        total: list[Array | None] = [None] * len(self.stages)
-        for index, stage in enumerate(self.stages[:-1]):
-            shape = (self.window, stage.neurons)
-            drawn = self.chip.noise(stage.circuit, (purpose, index), numbers, shape, self.step)
-            for effect, voltage in drawn.items():
-                self._noise_seen[effect] += (float(np.sum(voltage * voltage)), voltage.size)
-            total[index] = np.sum(list(drawn.values()), axis=0) if drawn else None
-        return tuple(total)
+    def _measure_noise(self, sources: Sequence[dict[int, White]], numbers: Sequence[int]) -> None:
+        """Take account of what the first sample of a batch meets, for the effect report."""
+        for stage, source in zip(self.stages, sources, strict=False):
+            for place, white in source.items():
+                drawn = white.sigma * normals(white.key, numbers[:1], 0, 1, stage.neurons)
+                self._noise_seen[place] += (float(np.sum(drawn * drawn)), drawn.size)
 
     def outputs(self, inputs: ArrayLike, *, first: int = 0) -> Array:
         """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights.
 
         Noise is keyed by sample number, `first` for the first of these samples: give it to present a set in parts.
         """
-        values: list[Array] = []
+        values: list[AnyArray] = []
         self._present(self.flat(inputs), values, None, first)
-        return np.concatenate(values) if values else np.empty((0, self.network.sizes[-1]))
+        return np.concatenate([to_numpy(v) for v in values]) if values else np.empty((0, self.network.sizes[-1]))
 
     def _present(
         self,
         inputs: Array,
-        values: list[Array],
-        on_step: Callable[[int, Sequence[StageState]], bool] | None,
+        values: list[AnyArray],
+        watch: Watch | None,
         first: int,
     ) -> None:
-        scale = self.chip.design.readout.v_unit * self.window
+        readout = self.chip.design.readout
+        scale = readout.unit_drive * self.window
         full = len(inputs) // BATCH * BATCH
         for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
             offset = first if size == BATCH else first + full
@@ -173,8 +218,8 @@ class Deployment:
                 count=len(starts),
                 size=size,
                 purpose="present",
-                on_step=on_step,
-                on_window=lambda v: values.append((v - self.chip.design.readout.v_rest) / scale),
+                watch=watch,
+                on_window=lambda v: values.append((v - readout.rest) / scale),
             )
 
     def predict(self, inputs: ArrayLike, *, first: int = 0) -> NDArray[np.intp]:
@@ -197,21 +242,22 @@ class Deployment:
         Probes: v [V] and spikes (sample, time, neuron), drive (sample, time, row), current [A] (sample, time, cell).
         """
         flat = self.flat(inputs)
-        values: list[Array] = []
+        values: list[AnyArray] = []
         if record is None:
             output = variable(("sample", "column"), self.outputs(flat, first=first), "1", "read-out value")
             return xr.Dataset({"output": output}, attrs=self.chip.provenance)
         if not len(flat):
             raise ParameterError("present needs at least one sample to probe")
         probe = Probe(record, self.placement.layers, lambda *at: self._pair_current(record.layer, *at))
-        self._present(flat, values, probe.step, first)
-        output = variable(("sample", "column"), np.concatenate(values), "1", "read-out value")
+        watch = Watch(see=probe.see, v=[index == record.layer for index in range(len(self.stages))])
+        self._present(flat, values, watch, first)
+        output = variable(("sample", "column"), np.concatenate([to_numpy(v) for v in values]), "1", "read-out value")
         return xr.Dataset(
             {"output": output, **probe.variables(self.window)}, coords=probe.coordinates(self.window, self.step)
         )
 
     def _pair_current(self, layer: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
-        g = self.arrays[layer].seen(self.cells[layer])[:, rows, columns]
+        g = to_numpy(self.arrays[layer].seen(self.cells[layer]))[:, rows, columns]
         current: Array = self.chip.design.v_read * (g[0] - g[1])
         return current
 
@@ -227,8 +273,17 @@ class Deployment:
             sizes: dict[str, float] = {}
             if effect.name in acting:
                 place = acting[effect.name]
-                cells = [layer[place] for layer in self._frozen]
-                sizes = effect.measure(self._frozen_circuits(place), cells, self._noise_seen[place])
+                sizes = effect.measure(
+                    Seen(
+                        neurons=self._frozen_circuits(place),
+                        cells=[layer[place] for layer in self._frozen],
+                        noise=self._noise_seen[place],
+                        conductances=[
+                            to_numpy(array.seen(cells)) for array, cells in zip(self.arrays, self.cells, strict=True)
+                        ],
+                        g_max=design.device.g_max,
+                    )
+                )
             lines += entries(effect, sizes, presented=self.time > 0)
         return EffectReport((*lines, *self._programming()))
 
@@ -236,21 +291,22 @@ class Deployment:
         """The frozen arrays of each layer's circuits, of one acting effect."""
         banks = (self.chip.frozen_neurons[place], self.chip.frozen_readouts[place])
         return [
-            {kind: values[layer.neurons] for kind, values in banks[layer.readout].items()}
+            {kind: values[layer.bank] for kind, values in banks[layer.readout].items()}
             for layer in self.placement.layers
         ]
 
     def _programming(self) -> list[Entry]:
         """What programming did to cells that obey it: those that no effect takes from their target."""
-        device = self.chip.design.device
+        design, device = self.chip.design, self.chip.design.device
         span = device.g_max - device.g_min
         deviations = []
-        for array, cells in zip(self.arrays, self.cells, strict=True):
+        for frozen, cells in zip(self._frozen, self.cells, strict=True):
+            target, g = to_numpy(cells.target), to_numpy(cells.g)
+            pairs = zip(design.acting, frozen, strict=True)
             obeying = np.logical_and.reduce(
-                [effect.programme(cells.target, frozen) == cells.target for effect, frozen in array.effects]
-                or [np.True_]
+                [effect.programme(target, values) == target for effect, values in pairs] or [np.True_]
             )
-            deviations.append((cells.g - cells.target)[np.broadcast_to(obeying, cells.g.shape)])
+            deviations.append((g - target)[np.broadcast_to(obeying, g.shape)])
         written = np.concatenate(deviations)
         rms = float(np.sqrt(np.mean(written**2))) if written.size else 0.0
         clipped = sum(layer.clipped * layer.weight.size for layer in self.placement.layers)

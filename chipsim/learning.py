@@ -1,14 +1,16 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, namespace
 from chipsim.deployment import Batch, Deployment
-from chipsim.engines import StageState
+from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
 from chipsim.loop import Adam, Optimiser, with_progress
 from chipsim.quantity import canonical_json
@@ -21,7 +23,7 @@ Array = NDArray[np.float64]
 BATCH = 64
 
 
-TargetBatch = tuple[Array, NDArray[np.int64], tuple[Array, ...]]
+TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
 
 
 class Targets(Protocol):
@@ -131,17 +133,12 @@ class _Teaching:
     ) -> None:
         self.deployment, self.rule, self.writer, self.optimiser = deployment, rule, writer, optimiser
         self.every_step, self.total, self.done = every_step, total, 0
-        layers = deployment.placement.layers
-        self.optimiser_states = [optimiser.init((layer.rows, layer.columns)) for layer in layers]
-        self.states: list[Any] = []
-        self.gradients: list[Array | None] = [None] * len(layers)
-        self.rates: tuple[Array, ...] = ()
-        self.counts: list[Array] = []
-        self.squares, self.writes = np.zeros(len(layers)), np.zeros(len(layers))
-        self.thresholds = [
-            stage.parameters[stage.circuit.roles["threshold"]] if "threshold" in stage.circuit.roles else None
-            for stage in deployment.stages
-        ]
+        self.layers = deployment.placement.layers
+        self.optimiser_states = [optimiser.init(cells.wanted) for cells in deployment.cells]
+        self.gradients: list[AnyArray | None] = [None] * len(self.layers)
+        self.rates: tuple[AnyArray, ...] = ()
+        self.arrays: list[_Array] = []
+        self.squares, self.writes = np.zeros(len(self.layers)), np.zeros(len(self.layers))
 
     def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
@@ -154,7 +151,20 @@ class _Teaching:
                 yield Batch(inputs=self.deployment.flat(inputs), numbers=range(first, first + size))
 
         self.deployment.run(
-            presented(), count=count, size=size, purpose="learn", on_step=self.on_step, on_window=lambda _: self._end()
+            presented(), count=count, size=size, purpose="learn", watch=self._watch(), on_window=lambda _: self._end()
+        )
+
+    def _watch(self) -> Watch:
+        """What the learning circuits of the chip look at: what the rule declares to read."""
+        reads, rule = self.rule.reads, self.rule
+        scales = [stage.circuit.scale for stage in self.deployment.stages]
+        gated = [not layer.readout and "gate" in reads for layer in self.layers]
+        return Watch(
+            see=self.see,
+            every_step=self.every_step,
+            v=[("value" if layer.readout else "membrane") in reads for layer in self.layers],
+            gate=[rule.gate * scale if wanted else None for wanted, scale in zip(gated, scales, strict=True)],
+            gate_from=rule.silent(self.deployment.window),
         )
 
     @staticmethod
@@ -164,61 +174,31 @@ class _Teaching:
             raise ParameterError("the targets gave fewer batches than their length promises")
         return batch
 
-    def _begin(self, rates: tuple[Array, ...], size: int) -> None:
-        layers = self.deployment.placement.layers
-        given, needed = [r.shape for r in rates], [(size, layer.columns) for layer in layers]
+    def _begin(self, rates: tuple[NDArray[np.floating], ...], size: int) -> None:
+        given, needed = [r.shape for r in rates], [(size, layer.neurons) for layer in self.layers]
         if given != needed:
             raise ParameterError(f"targets have shapes {given}, but this network and batch need {needed}")
         if not all(np.isfinite(r).all() for r in rates):
             raise ParameterError("targets hold NaN or infinite rates")
-        self.rates = rates
-        self.states = [self.rule.init(size, layer.rows, layer.columns) for layer in layers]
-        self.counts = [np.zeros((size, layer.columns)) for layer in layers]
+        self.rates = tuple(self.deployment.engine.array(r) for r in rates)
+        self.arrays = [
+            _Array(self.deployment, index, self.rule, rates) for index, rates in enumerate(self.rates)
+        ]
 
-    def on_step(self, step: int, stages: Sequence[StageState]) -> bool:
-        """Run the rule on every array; write at once if every step is to be written."""
-        for index, state in enumerate(stages):
-            self.counts[index] += state.spikes
-            signals = self._signals(index, step, state)
-            self.states[index], gradient = self.rule.update(self.states[index], signals)
-            if gradient is not None:
-                before = self.gradients[index]
-                self.gradients[index] = gradient if before is None else before + gradient
-        return self.every_step and self._write()
-
-    def _signals(self, index: int, step: int, state: StageState) -> LocalSignals:
-        """Build what the array's learning circuit sees, and only what the rule declares to read."""
-        deployment, stage, reads = self.deployment, self.deployment.stages[index], self.rule.reads
-        readout, circuit = self.deployment.placement.layers[index].readout, stage.circuit
-        threshold = self.thresholds[index]
-        seen: dict[str, Array] = {}
-        if "pre" in reads:
-            seen["pre"] = state.pre
-        if "target" in reads:
-            seen["target"] = self.rates[index]
-        if readout and "value" in reads:
-            seen["value"] = (state.v - circuit.v_rest) / circuit.v_unit
-        if not readout and "spikes" in reads:
-            seen["spikes"] = state.spikes
-        if not readout and "membrane" in reads:
-            seen["membrane"] = (state.v - circuit.v_rest) / circuit.v_unit
-        if threshold is not None and "gate" in reads:
-            seen["gate"] = (np.abs(state.v - threshold) < self.rule.gate * circuit.v_unit).astype(float)
-        return LocalSignals(
-            step=step,
-            window=deployment.window,
-            leak=circuit.leak(deployment.step),
-            row_leak=float(np.exp(-deployment.step / deployment.chip.design.trace_tau)),
-            readout=readout,
-            **seen,
-        )
+    def see(self, index: int, first: int, state: StageState) -> bool:
+        """Run the rule on one array for some steps; write at once if every step is to be written."""
+        gradient = self.arrays[index].learn(first, state)
+        if gradient is not None:
+            before = self.gradients[index]
+            self.gradients[index] = gradient if before is None else before + gradient
+        return self.every_step and index == len(self.layers) - 1 and self._write()
 
     def _end(self) -> None:
         if not self.every_step:
             self._write()
-        for index, rates in enumerate(self.rates[:-1]):
-            error = self.counts[index] / self.deployment.window - rates
-            self.squares[index] += float(np.sum(error**2)) / rates.shape[1]
+        for index, array in enumerate(self.arrays[:-1]):
+            error = array.count / self.deployment.window - array.target
+            self.squares[index] += float((error * error).sum()) / array.target.shape[1]
 
     def _write(self) -> bool:
         wrote = False
@@ -230,7 +210,7 @@ class _Teaching:
             self.optimiser_states[index], self.gradients[index] = state, None
             array, cells = self.deployment.arrays[index], self.deployment.cells[index]
             written = self.writer.write(array, cells, change, self.deployment.write_stream(), self.deployment.time)
-            self.writes[index] += np.count_nonzero(written.target != cells.target)
+            self.writes[index] += float((written.target != cells.target).sum())
             self.deployment.write(index, written)
             wrote = True
         return wrote
@@ -241,3 +221,83 @@ class _Teaching:
         errors[-1] = np.nan  # a read-out has no rate
         self.squares, self.writes = np.zeros(len(errors)), np.zeros(len(errors))
         return errors, writes
+
+
+class _Array:
+    """One array while a window is presented: the state of its learning circuits."""
+
+    def __init__(self, deployment: Deployment, index: int, rule: Rule, target: AnyArray) -> None:
+        self.deployment, self.stage, self.rule, self.target = deployment, deployment.stages[index], rule, target
+        self.readout = deployment.placement.layers[index].readout
+        self.traced = rule.rows(self.readout) == "trace"
+        self.state, self.count = rule.init(), target * 0.0
+        self.trace: AnyArray = None
+        self.bias_trace = 0.0
+        self.kept: list[tuple[AnyArray, list[float]]] = []
+
+    def learn(self, first: int, state: StageState) -> AnyArray | None:
+        """Take some steps; return the gradient [rows, columns] that they give, or None."""
+        steps = state.spikes.shape[0]
+        if not self.readout:
+            self.count = self.count + namespace(state.spikes).sum(state.spikes, axis=0)
+        rows = self._rows(state, steps)
+        if self.rule.looks_back:
+            self.kept.append(rows)
+        gradient = None
+        taught: list[tuple[int, AnyArray]] = []
+        for k in range(steps):
+            self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state))
+            if delta is not None:
+                taught.append((k + 1 - len(delta), delta))
+        if taught:
+            gradient = self._gradient(first, rows, taught, held=state.held and not self.traced)
+        return gradient
+
+    def _rows(self, state: StageState, steps: int) -> tuple[AnyArray, list[float]]:
+        """What the rows carry in these steps, and the bias rows."""
+        if not self.traced:
+            return state.inputs, [1.0] * steps
+        leak = math.exp(-self.deployment.step / self.deployment.chip.design.trace_tau)
+        traces, biases = [], []
+        for k in range(steps):
+            self.trace = state.inputs[k] if self.trace is None else leak * self.trace + state.inputs[k]
+            self.bias_trace = leak * self.bias_trace + 1.0
+            traces.append(self.trace)
+            biases.append(self.bias_trace)
+        return namespace(state.inputs).stack(traces), biases
+
+    def _gradient(
+        self, first: int, rows: tuple[AnyArray, list[float]], taught: list[tuple[int, AnyArray]], *, held: bool
+    ) -> AnyArray:
+        """Multiply column signals with what the rows carried in their steps, counted from the first of the chunk."""
+        xp = namespace(self.target)
+        if self.rule.looks_back:
+            carried = xp.concat([inputs for inputs, _ in self.kept]) if len(self.kept) > 1 else rows[0]
+            biases, start = [bias for _, some in self.kept for bias in some], first
+        else:
+            (carried, biases), start = rows, 0
+        chosen = [start + k for k, delta in taught for k in range(k, k + len(delta))]
+        whole = chosen == list(range(chosen[0], chosen[-1] + 1))
+        carried = carried[chosen[0] : chosen[-1] + 1] if whole else xp.stack([carried[k] for k in chosen])
+        deltas = xp.concat([delta for _, delta in taught]) if len(taught) > 1 else taught[0][1]
+        return self.deployment.engine.outer(self.stage, carried, [biases[k] for k in chosen], deltas, held=held)
+
+    def _signals(self, step: int, k: int, state: StageState) -> LocalSignals:
+        """What the array's learning circuit sees in step k of these, and only what the rule declares to read."""
+        deployment, circuit, reads = self.deployment, self.stage.circuit, self.rule.reads
+        seen: dict[str, AnyArray] = {}
+        if "target" in reads:
+            seen["target"] = self.target
+        if state.v is not None:
+            seen["value" if self.readout else "membrane"] = (state.v[k] - circuit.rest) / circuit.scale
+        if not self.readout and "spikes" in reads:
+            seen["spikes"] = state.spikes[k]
+        if state.gate is not None:
+            seen["gate"] = state.gate[k]
+        return LocalSignals(
+            step=step,
+            window=deployment.window,
+            leak=circuit.leak(deployment.step),
+            readout=self.readout,
+            **seen,
+        )

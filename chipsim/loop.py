@@ -1,6 +1,6 @@
 """What every way of learning shares: optimisers, and the progress bar over batches.
 
-An optimiser is a pure pair: `init(shape) -> state`, `step(state, gradient, progress) -> (state, change)`.
+An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """
 
 import sys
@@ -9,12 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from chipsim.arrays import AnyArray, namespace
 from chipsim.quantity import Parameters, quantity
 
-Array = NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -30,11 +27,11 @@ class Optimiser(Parameters, ABC):
         return self.lr * (1 + (self.final - 1) * progress)
 
     @abstractmethod
-    def init(self, shape: tuple[int, int]) -> Any:
-        """Return the state for one array."""
+    def init(self, weights: AnyArray) -> Any:
+        """Return the state for one array of weights."""
 
     @abstractmethod
-    def step(self, state: Any, gradient: Array, progress: float) -> tuple[Any, Array]:
+    def step(self, state: Any, gradient: AnyArray, progress: float) -> tuple[Any, AnyArray]:
         """Return the new state and the change of the weights; nothing is edited."""
 
 
@@ -43,14 +40,14 @@ class Optimiser(Parameters, ABC):
 class SGD(Optimiser):
     """Plain gradient descent: change = -lr gradient. What a chip can do without memory beside its cells.
 
-    >>> SGD(lr=0.5).step(None, np.ones((1, 1)), progress=0.0)[1].item()
+    >>> SGD(lr=0.5).step(None, 1.0, progress=0.0)[1]
     -0.5
     """
 
-    def init(self, shape: tuple[int, int]) -> None:
+    def init(self, weights: AnyArray) -> None:
         return None
 
-    def step(self, state: None, gradient: Array, progress: float) -> tuple[None, Array]:
+    def step(self, state: None, gradient: AnyArray, progress: float) -> tuple[None, AnyArray]:
         return None, -self.rate(progress) * gradient
 
 
@@ -58,8 +55,8 @@ class Moments(NamedTuple):
     """Adam's state: number of steps, and running first and second moments of the gradient."""
 
     steps: int
-    first: Array
-    second: Array
+    first: AnyArray
+    second: AnyArray
 
 
 @final
@@ -74,15 +71,15 @@ class Adam(Optimiser):
     beta2: float = quantity(0.999, "1", (0.0, 0.9999999), "Kingma and Ba 2015")
     epsilon: float = quantity(1e-8, "1", (1e-30, 1.0), "Kingma and Ba 2015")
 
-    def init(self, shape: tuple[int, int]) -> Moments:
-        return Moments(0, np.zeros(shape), np.zeros(shape))
+    def init(self, weights: AnyArray) -> Moments:
+        return Moments(0, weights * 0.0, weights * 0.0)
 
-    def step(self, state: Moments, gradient: Array, progress: float) -> tuple[Moments, Array]:
+    def step(self, state: Moments, gradient: AnyArray, progress: float) -> tuple[Moments, AnyArray]:
         steps = state.steps + 1
         first = self.beta1 * state.first + (1 - self.beta1) * gradient
         second = self.beta2 * state.second + (1 - self.beta2) * gradient**2
         scale = -self.rate(progress) / (1 - self.beta1**steps)
-        change = scale * first / (np.sqrt(second / (1 - self.beta2**steps)) + self.epsilon)
+        change = scale * first / (namespace(second).sqrt(second / (1 - self.beta2**steps)) + self.epsilon)
         return Moments(steps, first, second), change
 
 

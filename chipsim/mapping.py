@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from chipsim.chip import ChipDesign
 from chipsim.effects.base import Frozen
 from chipsim.errors import CapacityError
 from chipsim.network import Network
+from chipsim.wiring import Wiring
 
 Array = NDArray[np.float64]
 
@@ -29,16 +30,20 @@ class PlacedLayer:
     """One layer on the chip.
 
     weight [rows, columns]: wanted weights, bias rows last, clipped to +-w_max; clipped: share of weights that were.
-    blocks: its tiles. neurons: its slice of the chip's neurons, or of its read-outs for the last layer.
+    wiring: how inputs reach the rows, and columns the neurons. blocks: its tiles. bank: its slice of the chip's neurons,
+    or of its read-outs for the last layer. shortcut: earlier layer whose spikes reach these neurons past the array, and
+    what one of them delivers relative to the drive that fires a neuron in every step.
     """
 
     weight: Array
     bias_rows: int
     w_max: float
     clipped: float
+    wiring: Wiring
     blocks: tuple[Block, ...]
-    neurons: slice
+    bank: slice
     readout: bool
+    shortcut: tuple[int, float] | None = None
 
     @property
     def rows(self) -> int:
@@ -47,6 +52,10 @@ class PlacedLayer:
     @property
     def columns(self) -> int:
         return int(self.weight.shape[1])
+
+    @property
+    def neurons(self) -> int:
+        return self.wiring.neurons
 
     def gather(self, tile: Callable[[int], tuple[Frozen, ...]]) -> tuple[dict[str, Array], ...]:
         """Assemble the frozen arrays of the layer's tiles, each [2, rows, columns], one mapping per effect."""
@@ -74,7 +83,10 @@ def place(network: Network, design: ChipDesign) -> Placement:
     A hidden weight becomes w = swing / (v_unit gain) W c_below / c, so that a teacher activation of c (its percentile
     constant) drives the neuron by one swing from rest to threshold in every step; the read-out's becomes
     w = W c_below / gain. w_max = headroom x the 99.9 % quantile of the layer's |w|. A bias is shared by
-    max(1, ceil(max |b| / w_max)) rows that are always driven.
+    max(1, ceil(max |b| / w_max)) rows that are always driven. A convolution is one array, used for one position after
+    another, and every position has neurons of its own; groups stand on tiles of their own. Average pooling and
+    residual addition are summed on the routing side and take no cells: a spike of layer k adds
+    c_k / c of a firing drive to the neuron that it reaches.
     Raises CapacityError when tiles, neurons or read-outs do not suffice.
     """
     placed: list[PlacedLayer] = []
@@ -83,23 +95,27 @@ def place(network: Network, design: ChipDesign) -> Placement:
     for index, layer in enumerate(network.layers):
         readout = index == len(network.layers) - 1
         circuit = design.readout if readout else design.circuit
-        scale = (1.0 if readout else circuit.swing / circuit.v_unit / layer.constant) / circuit.gain
-        weight, w_max, bias_rows, clipped = _array(layer.weight * (below * scale), layer.bias * scale, design.headroom)
-        blocks = _blocks(weight.shape[0], weight.shape[1], design, tile)
+        scale = (1.0 if readout else circuit.firing_drive / circuit.unit_drive / layer.constant) / circuit.gain
+        weight, w_max, bias_rows, clipped = _array(layer.matrix * (below * scale), layer.bias * scale, design.headroom)
+        wiring = network.wirings[index]
+        blocks = _blocks(weight.shape[0], wiring, design, tile)
         start = 0 if readout else neuron
-        _check_capacity(index, blocks[-1].tile + 1, start + layer.outputs, readout, design)
+        end = start + wiring.neurons
+        _check_capacity(index, blocks[-1].tile + 1, end, readout, design)
         placed.append(
             PlacedLayer(
                 weight=weight,
                 bias_rows=bias_rows,
                 w_max=w_max,
                 clipped=clipped,
+                wiring=wiring,
                 blocks=blocks,
-                neurons=slice(start, start + layer.outputs),
+                bank=slice(start, end),
                 readout=readout,
+                shortcut=_shortcut(network, index),
             )
         )
-        tile, neuron, below = blocks[-1].tile + 1, start + layer.outputs, layer.constant
+        tile, neuron, below = blocks[-1].tile + 1, end, layer.constant
     return Placement(layers=tuple(placed))
 
 
@@ -112,16 +128,39 @@ def _array(weight: Array, bias: Array, headroom: float) -> tuple[Array, float, i
     return np.clip(array, -w_max, w_max), w_max, bias_rows, clipped
 
 
-def _blocks(rows: int, columns: int, design: ChipDesign, first: int) -> tuple[Block, ...]:
-    corners = [(row, column) for row in range(0, rows, design.rows) for column in range(0, columns, design.columns)]
+def _shortcut(network: Network, index: int) -> tuple[int, float] | None:
+    layer = network.layers[index]
+    if layer.shortcut is None:
+        return None
+    return layer.shortcut, network.layers[layer.shortcut].constant / layer.constant
+
+
+def _blocks(rows: int, wiring: Wiring, design: ChipDesign, first: int) -> tuple[Block, ...]:
+    share = wiring.columns // wiring.groups
+    parts = [
+        (row, slice(column, min(column + design.columns, (group + 1) * share)))
+        for group in range(wiring.groups)
+        for row in range(0, rows, design.rows)
+        for column in range(group * share, (group + 1) * share, design.columns)
+    ]
     return tuple(
-        Block(
-            tile=first + index,
-            rows=slice(row, min(row + design.rows, rows)),
-            columns=slice(column, min(column + design.columns, columns)),
-        )
-        for index, (row, column) in enumerate(corners)
+        Block(tile=first + index, rows=slice(row, min(row + design.rows, rows)), columns=columns)
+        for index, (row, columns) in enumerate(parts)
     )
+
+
+def required(network: Network, design: ChipDesign) -> dict[str, int]:
+    """Return the tiles, neurons and read-outs that a network takes on chips of this design, by the name of the field.
+
+    >>> from chipsim.network import Network
+from chipsim.wiring import Wiring
+    >>> required(Network.random((300, 40, 10), seed=0), ChipDesign())
+    {'tiles': 3, 'neurons': 40, 'readouts': 10}
+    """
+    roomy = {name: 2**62 for name in ("tiles", "neurons", "readouts")}
+    *hidden, readout = place(network, replace(design, **roomy)).layers
+    neurons = hidden[-1].bank.stop if hidden else 0
+    return {"tiles": readout.blocks[-1].tile + 1, "neurons": neurons, "readouts": readout.neurons}
 
 
 def _check_capacity(index: int, tiles: int, neurons: int, readout: bool, design: ChipDesign) -> None:

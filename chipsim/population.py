@@ -6,10 +6,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from chipsim.arrays import to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
-from chipsim.engines import Engine, Stage, Window, reference
-from chipsim.engines.base import StageState
+from chipsim.circuits.membrane import Membrane
+from chipsim.engines import Engine, Stage, StageState, Watch, Window, reference
 from chipsim.errors import ParameterError
 from chipsim.probe import variable
 from chipsim.quantity import check_unit, to_si
@@ -29,9 +30,9 @@ def bench(
     """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s].
 
     With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's: the
-    same seed, mismatch and membrane noise. Without one, nominal circuits. A current i moves the membrane by i step / C
-    in a step.
-    Returns v(current, time, neuron) [V] before reset, spikes(current, time, neuron), and for circuits that spike the
+    same seed, mismatch and membrane noise. Without one, nominal circuits. A current i moves a membrane by i step / C
+    in a step, or enters the equations of a circuit with a current port.
+    Returns v(current, time, neuron), the membrane before reset in the circuit's unit, spikes(current, time, neuron), and for circuits that spike the
     f-I curve rate(current, neuron) [Hz].
 
     >>> from chipsim.circuits import IF
@@ -48,24 +49,26 @@ def bench(
         raise ParameterError("current must be one or more finite currents in ampere")
     if not 0 < seconds <= length < np.inf:
         raise ParameterError(f"duration = {length:g} s must be finite and at least one step of {seconds:g} s")
+    circuit.check_step(seconds)
     parameters, steps = _bank(circuit, chip, neurons), round(length / seconds)
     states: list[StageState] = []
+    engine = engine or reference()
 
-    def keep(_: int, stages: object) -> bool:
-        assert isinstance(stages, list)
-        states.append(stages[0])
+    def keep(index: int, first: int, state: StageState) -> bool:
+        states.append(state)
         return False
 
-    charge = np.full((1, neurons), seconds / circuit.capacitance)
-    drawn = chip.noise(circuit, ("bench",), range(len(currents)), (steps, neurons), seconds) if chip else {}
-    (engine or reference()).run(
-        [Stage(circuit=circuit, parameters=parameters, weights=lambda: charge)],
-        [Window(inputs=currents[:, None], noise=(np.sum(list(drawn.values()), axis=0) if drawn else None,))],
+    unit = seconds / circuit.capacitance if isinstance(circuit, Membrane) else 1.0
+    weights = engine.array(np.full((1, neurons), unit))
+    white = tuple(chip.noise(circuit, ("bench",), seconds).values()) if chip else ()
+    engine.run(
+        [Stage(circuit=circuit, parameters=parameters, weights=lambda: weights)],
+        [Window(inputs=currents[:, None], numbers=range(len(currents)), noise=(white or None,))],
         count=1,
         batch=len(currents),
         steps=steps,
         step=seconds,
-        on_step=keep,
+        watch=Watch(see=keep, v=[True]),
     )
     found = _dataset(circuit, states, currents, seconds)
     return found.assign_attrs(chip.provenance) if chip else found
@@ -88,9 +91,11 @@ def _bank(circuit: Circuit, chip: Chip | None, neurons: int) -> dict[str, NDArra
 
 def _dataset(circuit: Circuit, states: list[StageState], currents: NDArray[np.float64], step: float) -> xr.Dataset:
     dims = ("current", "time", "neuron")
-    v, spikes = (np.stack([getattr(state, name) for state in states], axis=1) for name in ("v", "spikes"))
-    time = (np.arange(len(states)) + 1) * step
-    found = {"v": variable(dims, v, "V", "membrane before reset")}
+    v, spikes = (
+        np.concatenate([to_numpy(getattr(state, name)) for state in states]).swapaxes(0, 1) for name in ("v", "spikes")
+    )
+    time = (np.arange(v.shape[1]) + 1) * step
+    found = {"v": variable(dims, v, circuit.membrane_unit, "membrane before reset")}
     if circuit.threshold is not None:
         found["spikes"] = variable(dims, spikes, "1", "spikes")
         found["rate"] = variable(("current", "neuron"), spikes.mean(axis=1) / step, "Hz", "firing rate")

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from chipsim.arrays import to_numpy
 from chipsim.engines import StageState
 from chipsim.errors import ParameterError
 from chipsim.mapping import PlacedLayer
@@ -52,8 +53,14 @@ class Probe:
             )
         self.record, self.current = record, current
         layer = layers[record.layer]
-        self.v = _indices(record.v, layer.columns, "v")
-        self.spikes = _indices(record.spikes, layer.columns, "spikes")
+        if (layer.wiring.kernel is not None or layer.wiring.pool > 1) and (record.rows or record.current):
+            raise ParameterError(
+                f"rows of layer {record.layer} are driven once for every position of the image, or by pooled values; "
+                "probe the spikes of the layer below instead"
+            )
+        self.bias_rows = layer.bias_rows
+        self.v = _indices(record.v, layer.neurons, "v")
+        self.spikes = _indices(record.spikes, layer.neurons, "spikes")
         if len(self.v) and len(self.spikes) and not np.array_equal(self.v, self.spikes):
             raise ParameterError(
                 "Record.v and Record.spikes must name the same neurons; use two records for different ones"
@@ -64,13 +71,18 @@ class Probe:
         self.cell_columns = _indices(cells[:, 1].tolist(), layer.columns, "current")
         self.taken: dict[str, list[Array]] = {name: [] for name in ("v", "spikes", "drive", "current")}
 
-    def step(self, step: int, states: Sequence[StageState]) -> bool:
-        """Take one step of one batch; changes no weights."""
-        state = states[self.record.layer]
-        self.taken["v"].append(state.v[:, self.v])
-        self.taken["spikes"].append(state.spikes[:, self.spikes])
-        self.taken["drive"].append(state.pre[:, self.rows])
-        self.taken["current"].append(state.pre[:, self.cell_rows] * self.current(self.cell_rows, self.cell_columns))
+    def see(self, index: int, first: int, state: StageState) -> bool:
+        """Take some steps of one batch; changes no weights."""
+        if index == self.record.layer:
+            assert state.v is not None
+            self.taken["v"] += list(to_numpy(state.v[..., self.v]))
+            self.taken["spikes"] += list(to_numpy(state.spikes[..., self.spikes]))
+            if len(self.rows) or len(self.cell_rows):
+                pre = to_numpy(state.inputs)
+                pre = np.concatenate([pre, np.ones((*pre.shape[:2], self.bias_rows))], axis=2)
+                current = self.current(self.cell_rows, self.cell_columns)
+                self.taken["drive"] += list(pre[..., self.rows])
+                self.taken["current"] += list(pre[..., self.cell_rows] * current)
         return False
 
     def variables(self, window: int) -> dict[str, xr.Variable]:

@@ -1,13 +1,14 @@
 """Named random streams: what a stream is called decides what it draws, never the order of calls.
 
 A stream's key is SHA-256 of the seed and the names, so that adding a draw in one place changes no other place, and
-two processes draw the same numbers. Philox (Salmon et al. 2011) takes the key and a counter; `sample_normals` puts
-the sample index into the counter, so that a sample meets the same noise in any batch.
+two processes draw the same numbers. Philox (Salmon et al. 2011) takes the key. Noise that acts while samples are
+presented comes from `normals`, a pure function of its key and place, which an engine may compute wherever it runs.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from chipsim.errors import ParameterError
 
 Name = str | int
+
+GAMMA, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+"""Increment and multipliers of SplitMix64."""
 
 
 def _key(seed: int, names: tuple[Name, ...]) -> int:
@@ -33,10 +37,44 @@ def stream(seed: int, *names: Name) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=_key(seed, names)))
 
 
-def sample_normals(seed: int, *names: Name, samples: Iterable[int], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Standard normals [len(samples), *shape], keyed by sample index: the batch a sample is in plays no part."""
-    key, indices = _key(seed, names), [int(sample) for sample in samples]
-    draws = np.empty((len(indices), *shape))
-    for row, index in zip(draws, indices, strict=True):
-        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index])).standard_normal(out=row)
-    return draws
+def noise_key(seed: int, *names: Name) -> int:
+    """Return the 64-bit key of the noise called `names` under `seed`."""
+    return _key(seed, names) % 2**64
+
+
+class White(NamedTuple):
+    """Gaussian noise of standard deviation `sigma`, independent from step to step, drawn by `normals` from `key`."""
+
+    key: int
+    sigma: float
+
+
+def normals(key: int, samples: Iterable[int], first: int, count: int, size: int) -> NDArray[np.float64]:
+    """Standard normals [count, samples, size] of steps `first` on: noise that is a function of its place alone.
+
+    SplitMix64 (Steele et al. 2014) at random places of its sequence: with its finaliser m and increment G, sample s has
+    the key k = m(key + (s + 1) G), and pair p of a step t the word z = m(k + (t h + p + 1) G), h = ceil(size / 2).
+    Box and Muller make the two numbers p and h + p of the step from the upper and lower 32 bits of z. Any batch, chunk
+    of steps, engine and machine meets the same noise.
+    """
+    half, keys = (size + 1) // 2, sample_keys(key, samples)
+    with np.errstate(over="ignore"):
+        places = np.arange(first * half + 1, (first + count) * half + 1, dtype=np.uint64).reshape(count, 1, half)
+        words = _mixed(keys[:, None] + places * GAMMA)
+    radius = np.sqrt(-2 * np.log(((words >> np.uint64(32)) + 0.5) * 2.0**-32))
+    angle = (words & np.uint64(0xFFFFFFFF)) * (2 * np.pi * 2.0**-32)
+    drawn: NDArray[np.float64] = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=2)[..., :size]
+    return drawn
+
+
+def sample_keys(key: int, samples: Iterable[int]) -> NDArray[np.uint64]:
+    """Return the key of each sample under `key`, as `normals` uses it."""
+    numbers = np.fromiter((int(sample) + 1 for sample in samples), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        return _mixed(np.uint64(key) + numbers * GAMMA)
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = (words ^ (words >> np.uint64(30))) * FIRST
+    words = (words ^ (words >> np.uint64(27))) * SECOND
+    return words ^ (words >> np.uint64(31))

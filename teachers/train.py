@@ -1,8 +1,8 @@
 """train: fit a Model to a data set. The same seed gives the same weights; the test split is never looked at.
 
-AdamW on the cross-entropy, mini-batches in an order keyed by (seed, epoch), and a learning rate that falls to 0 along
-half a cosine:  lr(k) = lr (1 + cos(pi k / K)) / 2  at step k of K. The weights kept are those of the epoch with the
-highest accuracy on the validation split (the latest of several).
+AdamW on the cross-entropy, mini-batches in an order keyed by (seed, epoch), random crops and flips (optional) keyed
+likewise, and a learning rate that falls to 0 along half a cosine:  lr(k) = lr (1 + cos(pi k / K)) / 2  at step k of K.
+The weights kept are those of the epoch with the highest accuracy on the validation split (the latest of several).
 """
 
 import dataclasses
@@ -24,32 +24,39 @@ from torch import nn
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.streams import stream
 from teachers import store as teacher_store
+from teachers.augment import augment
 from teachers.datasets import Dataset, Split
+from teachers.device import checked_device, cores, exact, torch_threads
 from teachers.models import Model, Stack
 from teachers.store import TeacherStoreWarning
-from teachers.targets import CALIBRATION_SAMPLES, Epoch, Teacher
-from teachers.threads import torch_threads
+from teachers.targets import CALIBRATION_SAMPLES, Epoch, Teacher, chunk
 
-RECIPE_VERSION = 1  # raise it with any change here or in models.py that changes the weights of a seed
+RECIPE_VERSION = 2  # raise it with any change here or in models.py that changes the weights of a seed
 QUIET_SECONDS = 2.0  # a training that is over sooner shows no progress bar
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to train; part of what a stored teacher is found by. Raises ParameterError for a value out of range."""
+    """How to train; part of what a stored teacher is found by. Raises ParameterError for a value out of range.
+
+    threads: None stands for all cores, whatever their number, so that the teacher is found where it is other.
+    """
 
     epochs: int
     lr: float
     batch: int
     weight_decay: float
-    threads: int
+    crop: int
+    flip: bool
+    threads: int | None
+    device: str
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "threads"):
+        for name, least in (("epochs", 1), ("batch", 1), ("threads", 1), ("crop", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be an integer of at least 1, not {value}")
+            if (name, value) != ("threads", None) and (not isinstance(value, int) or value < least):
+                raise ParameterError(f"{name} must be an integer of at least {least}, not {value}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ParameterError(f"lr must be finite and above 0, not {self.lr}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
@@ -65,23 +72,37 @@ def train(
     lr: float = 1e-3,
     batch: int = 128,
     weight_decay: float = 0.0,
-    threads: int = 1,
+    crop: int = 0,
+    flip: bool = False,
+    threads: int | None = None,
+    device: str = "cpu",
     progress: bool = True,
     store: bool = True,
 ) -> Teacher:
     """Return `model` trained on `data.train`, the epoch chosen on `data.validation`.
 
     epochs: 20 by default, and more for a small data set, so that at least 1,500 mini-batches are seen.
+    crop: pixels by which images are moved at random, anew in each epoch, in both directions. flip: mirror half of them.
     store: a teacher that was trained before in this very way is read from chipsim's cache, and a new one is kept there
     (a damaged one is trained anew, with a TeacherStoreWarning). threads: PyTorch threads while training; sums are
-    ordered differently with another number, so it counts as a setting. progress: a bar on stderr when training takes
-    longer and stderr is a terminal. Raises ParameterError for settings out of range, data that hold NaN or infinity,
-    or a model made for other data; ChipsimError when training diverges.
+    ordered differently with another number, so it counts as a setting. By default 1, and all cores for a model with
+    convolutions: its weights are then the same on the same machine. device: "cpu" or "cuda", a setting like threads.
+    progress: a bar on stderr when training takes longer and stderr is a terminal. Raises ParameterError for settings
+    out of range, data that hold NaN or infinity, or a model made for other data; ChipsimError when training diverges.
     """
     chosen = _default_epochs(len(data.train), batch) if epochs is None else epochs
-    settings = Settings(epochs=chosen, lr=lr, batch=batch, weight_decay=weight_decay, threads=threads)
+    settings = Settings(
+        epochs=chosen,
+        lr=lr,
+        batch=batch,
+        weight_decay=weight_decay,
+        crop=crop,
+        flip=flip,
+        threads=1 if threads is None and not model.convolutions else threads,
+        device=device,
+    )
     stream(seed, "teacher")  # refuses a seed that is none, before one is looked up
-    _check(model, data, batch)
+    _check(model, data, settings)
     recipe = _recipe(model, data, seed, settings)
     if not store:
         return _fit(model, data, seed, settings, progress)
@@ -98,13 +119,15 @@ def _default_epochs(samples: int, batch: int) -> int:
     return max(20, math.ceil(1_500 / batches))
 
 
-def _check(model: Model, data: Dataset, batch: int) -> None:
+def _check(model: Model, data: Dataset, settings: Settings) -> None:
     if (model.shape, model.classes) != (data.shape, data.classes):
         raise ParameterError(
             f"the model is made for samples of shape {model.shape} in {model.classes} classes, but {data.name} has "
             f"samples of shape {data.shape} in {data.classes} classes"
         )
-    if model.batch_norm and min(batch, len(data.train)) < 2:
+    if (settings.crop or settings.flip) and len(data.shape) != 3:
+        raise ParameterError(f"crop and flip need samples [channels, height, width], not of shape {data.shape}")
+    if model.batch_norm and min(settings.batch, len(data.train)) < 2:
         raise ParameterError("batch normalisation needs batches of at least 2 samples")
     for name, split in (("train", data.train), ("validation", data.validation)):
         if not len(split):
@@ -125,13 +148,14 @@ def _recipe(model: Model, data: Dataset, seed: int, settings: Settings) -> dict[
 
 
 def _fit(model: Model, data: Dataset, seed: int, settings: Settings, progress: bool) -> Teacher:
-    with _seeded(seed), torch_threads(settings.threads), _Bar(progress, settings.epochs) as bar:
-        stack = model.build()
+    device, threads = checked_device(settings.device), settings.threads or cores()
+    with _seeded(seed, device), torch_threads(threads), exact(device), _Bar(progress, settings.epochs) as bar:
+        stack = model.build().to(device)
         optimiser = torch.optim.AdamW(stack.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         fit = _Fit(stack, optimiser, data, seed, settings, bar)
         history, best, chosen = [], None, 0
         for epoch in range(settings.epochs):
-            history.append(Epoch(fit.run(epoch), _accuracy(stack, data.validation)))
+            history.append(Epoch(fit.run(epoch), _accuracy(stack, data.validation, chunk(model), device)))
             if history[epoch].validation_accuracy >= history[chosen].validation_accuracy:
                 chosen, best = epoch, {name: value.clone() for name, value in stack.state_dict().items()}
     if best is not None:
@@ -140,16 +164,20 @@ def _fit(model: Model, data: Dataset, seed: int, settings: Settings, progress: b
 
 
 def _teacher(model: Model, stack: Stack, data: Dataset, seed: int, history: tuple[Epoch, ...], chosen: int) -> Teacher:
-    stack.eval().requires_grad_(False)
+    stack.cpu().eval().requires_grad_(False)
     calibration = data.train.take(min(CALIBRATION_SAMPLES, len(data.train)))
     return Teacher(model, stack, calibration, seed, history, chosen)
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's CPU generator (initial weights, dropout) within the block; restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(stream(seed, "teacher").integers(2**63)))
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed PyTorch's generators (initial weights: the CPU's; dropout: the device's) within the block; restore them."""
+    gpus = [device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        key = int(stream(seed, "teacher").integers(2**63))
+        torch.default_generator.manual_seed(key)
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu].manual_seed(key)
         yield
 
 
@@ -170,20 +198,25 @@ class _Fit:
         self.stack.train()
         split, size = self.data.train, self.settings.batch
         order = stream(self.seed, "teacher", "order", epoch).permutation(len(split))
+        draws = stream(self.seed, "teacher", "augment", epoch)
         firsts = range(0, max(1, len(order) - 1), size)  # a last batch of one cannot be normalised: left out
         total = 0.0
         for index, first in enumerate(firsts):
             progress = (epoch + index / len(firsts)) / self.settings.epochs
-            total += self._step(order[first : first + size], progress)
+            total += self._step(order[first : first + size], progress, draws)
             self.bar.show(progress)
         return total / len(order)
 
-    def _step(self, chosen: NDArray[np.int64], progress: float) -> float:
+    def _step(self, chosen: NDArray[np.int64], progress: float, draws: np.random.Generator) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.lr * (1 + math.cos(math.pi * progress)) / 2
-        inputs = torch.from_numpy(self.data.train.inputs[chosen])
+        images, labels = self.data.train.inputs[chosen], torch.from_numpy(self.data.train.labels[chosen])
+        if self.settings.crop or self.settings.flip:
+            images = augment(images, crop=self.settings.crop, flip=self.settings.flip, rng=draws)
+        device = self.stack.readout.weight.device
         self.optimiser.zero_grad()
-        loss = nn.functional.cross_entropy(self.stack(inputs), torch.from_numpy(self.data.train.labels[chosen]))
+        logits = self.stack(torch.from_numpy(images).to(device))
+        loss = nn.functional.cross_entropy(logits, labels.to(device))
         if not math.isfinite(value := loss.item()):
             raise ChipsimError(f"training diverged after {progress:.0%}, at lr = {self.settings.lr}; take a smaller lr")
         loss.backward()  # type: ignore[no-untyped-call]
@@ -192,10 +225,12 @@ class _Fit:
 
 
 @torch.no_grad()
-def _accuracy(stack: Stack, split: Split) -> float:
+def _accuracy(stack: Stack, split: Split, size: int, device: torch.device) -> float:
     stack.eval()
-    chunks = np.array_split(np.arange(len(split)), math.ceil(len(split) / 1_024))
-    right = [stack(torch.from_numpy(split.inputs[c])).argmax(1).numpy() == split.labels[c] for c in chunks]
+    right = []
+    for chosen in np.array_split(np.arange(len(split)), math.ceil(len(split) / size)):
+        logits = stack(torch.from_numpy(split.inputs[chosen]).to(device))
+        right.append(logits.argmax(1).cpu().numpy() == split.labels[chosen])
     return float(np.concatenate(right).mean())
 
 
@@ -225,7 +260,8 @@ class _Bar:
 
 def _keep(recipe: dict[str, Any], teacher: Teacher) -> None:
     tensors = {name: value.numpy() for name, value in teacher.stack.state_dict().items()}
-    record = {"history": teacher.history, "chosen": teacher.chosen, "torch": torch.__version__}
+    threads = recipe["settings"]["threads"] or cores()
+    record = {"history": teacher.history, "chosen": teacher.chosen, "torch": torch.__version__, "threads": threads}
     try:
         teacher_store.save(recipe, tensors, record)
     except StoredFileError as error:

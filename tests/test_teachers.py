@@ -1,17 +1,21 @@
 """Teachers: building, folding, training, the store, the network handed over, and the targets."""
 
+import copy
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from chipsim.errors import ChipsimError, ParameterError
-from teachers import Teacher, cnn, datasets, mlp, train
+from chipsim.network import Conv2d, Dense, Network
+from teachers import Convolution, Teacher, cifarnet, cnn, datasets, mlp, resnet20, targets, train, vgg11
+from teachers.augment import augment
 from teachers.datasets import Dataset, Split
 from teachers.models import Model, fold
 from teachers.store import TeacherStoreWarning
@@ -19,6 +23,9 @@ from teachers.targets import nearest_rank
 
 DATA = datasets.load("digits")
 SMALL = mlp(DATA, hidden=(48, 32))
+POOLED = cnn(DATA, [(4, 1), Convolution(6, kernel=5, pool=2), Convolution(8, kernel=2, padding=0)], hidden=(), pool=3)
+RESIDUAL = resnet20(DATA, width=1 / 4)
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +42,7 @@ def teacher() -> Teacher:
 @pytest.fixture(scope="module")
 def convolutional() -> Teacher:
     model = cnn(DATA, channels=((4, 1), (6, 2)), hidden=(16,))
-    return train(model, DATA, seed=0, epochs=2, store=False)
+    return train(model, DATA, seed=0, epochs=2, threads=1, store=False)
 
 
 def weights(teacher: Teacher) -> dict[str, np.ndarray]:
@@ -47,14 +54,38 @@ def equal(first: Teacher, second: Teacher) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def forward(network_layers: list[tuple[np.ndarray, np.ndarray]], inputs: np.ndarray) -> list[np.ndarray]:
-    """The teacher's equations written out in numpy."""
+def forward(network: Network, inputs: np.ndarray) -> list[np.ndarray]:
+    """The teacher's equations written out in numpy; every value flat."""
     values, current = [], inputs.reshape(len(inputs), -1).astype(np.float64)
-    for weight, bias in network_layers[:-1]:
-        current = np.clip(current @ weight + bias, 0, 2)
+    for layer, wiring in zip(network.layers, network.wirings, strict=True):
+        current = wiring.product(current, layer.matrix) + np.repeat(layer.bias, wiring.positions)
+        if layer.shortcut is not None:
+            shape, below = wiring.outputs, network.wirings[layer.shortcut].outputs
+            step = below[1] // shape[1]
+            added = np.zeros((len(inputs), *shape))
+            added[:, : below[0]] = values[layer.shortcut].reshape(-1, *below)[:, :, ::step, ::step]
+            current = current + added.reshape(len(inputs), -1)
+        current = current if layer is network.layers[-1] else np.clip(current, 0, 2)
         values.append(current)
-    weight, bias = network_layers[-1]
-    return [*values, current @ weight + bias]
+    return values
+
+
+def moved(model: Model) -> Teacher:
+    """A teacher that is not trained, whose batch normalisation is none of the identity."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        stack = model.build()
+        for block in stack.hidden:
+            if block.norm is not None:
+                torch.nn.init.normal_(block.norm.weight, 1.0, 0.3)
+                torch.nn.init.normal_(block.norm.bias, 0.0, 0.3)
+        stack(torch.rand(64, *model.shape))  # moves the running statistics
+    return Teacher(model, stack.eval().requires_grad_(False), DATA.train.take(100), 0, (), 0)
+
+
+def replace_shape(shape: tuple[int, ...]) -> Dataset:
+    split = Split(np.zeros((4, *shape), np.float32), np.arange(4))
+    return Dataset("blank", shape, 10, split, split, split, "made here")
 
 
 def test_first_lines_of_a_user() -> None:
@@ -77,6 +108,8 @@ class TestModels:
             mlp(DATA, hidden=(20, 30), batch_norm=True),
             cnn(DATA, channels=((4, 1), (6, 2)), hidden=(16,)),
             cnn(DATA, channels=((4, 2),), hidden=()),
+            POOLED,
+            RESIDUAL,
             SMALL,
         ],
     )
@@ -107,28 +140,91 @@ class TestModels:
             ({"ceiling": float("nan")}, "ceiling"),
             ({"dropout": 1.0}, "dropout"),
             ({"hidden": (0,)}, "at least 1"),
-            ({"shape": (64,), "convolutions": ((4, 1),)}, "convolutions need samples"),
+            ({"shape": (64,), "convolutions": (Convolution(4),)}, "convolutions need samples"),
+            ({"convolutions": (Convolution(0),)}, "at least 1"),
+            ({"convolutions": (Convolution(4, kernel=0),)}, "at least 1"),
+            ({"convolutions": (Convolution(4, stride=0),)}, "stride must be a whole number of at least 1"),
+            ({"convolutions": (Convolution(4, padding=-1),)}, "padding must be a whole number of at least 0"),
+            ({"convolutions": (Convolution(4, kernel=9, padding=0),)}, "does not fit an image"),
+            ({"convolutions": (Convolution(4, pool=3),)}, "average pooling by 3"),
+            ({"pool": 3}, "average pooling by 3"),
+            ({"pool": 2, "shape": (64,)}, "average pooling by 2"),
+            ({"convolutions": (Convolution(4, shortcut=0),)}, "layer 0 cannot add layer 0"),
+            ({"convolutions": (Convolution(4), Convolution(4, shortcut=-1))}, "layer 1 cannot add layer -1"),
+            ({"convolutions": (Convolution(4), Convolution(3, shortcut=0))}, "at least as many channels"),
+            ({"convolutions": (Convolution(4, stride=2), Convolution(4, padding=3, shortcut=0))}, "a whole factor"),
+            ({"convolutions": (Convolution(4), Convolution(4, padding=0, shortcut=0))}, "a whole factor"),
         ],
     )
     def test_refusals(self, changes: dict[str, object], message: str) -> None:
         with pytest.raises(ParameterError, match=message):
             replace(SMALL, **changes)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize(
+        ("model", "outputs"),
+        [
+            (
+                vgg11(replace_shape((3, 32, 32))),
+                [
+                    (64, 32, 32),
+                    (128, 16, 16),
+                    (256, 16, 16),
+                    (256, 8, 8),
+                    (512, 8, 8),
+                    (512, 4, 4),
+                    (512, 4, 4),
+                    (512, 2, 2),
+                    (512,),
+                    (512,),
+                    (10,),
+                ],
+            ),
+            (
+                cifarnet(replace_shape((3, 32, 32))),
+                [(128, 32, 32), (256, 16, 16), (512, 8, 8), (1024, 8, 8), (512, 8, 8), (1024,), (10,)],
+            ),
+            (
+                resnet20(replace_shape((3, 32, 32))),
+                [*[(16, 32, 32)] * 7, *[(32, 16, 16)] * 6, *[(64, 8, 8)] * 6, (10,)],
+            ),
+        ],
+        ids=["vgg11", "cifarnet", "resnet20"],
+    )
+    def test_published_networks(self, model: Model, outputs: list[tuple[int, ...]]) -> None:
+        assert [wiring.outputs for wiring in model.wirings] == outputs
+        assert model.batch_norm
+        assert model.ceiling == 2
 
-def replace_shape(shape: tuple[int, ...]) -> Dataset:
-    split = Split(np.zeros((4, *shape), np.float32), np.arange(4))
-    return Dataset("blank", shape, 10, split, split, split, "made here")
+    def test_shortcuts_of_resnet20(self) -> None:
+        model = resnet20(replace_shape((3, 32, 32)))
+        assert [layer.shortcut for layer in model.convolutions] == [
+            *(None, None, 0, None, 2, None, 4, None, 6, None, 8, None, 10, None, 12, None, 14, None, 16)
+        ]
+        assert (model.pool, model.wirings[-1].rows) == (8, 64)
+        weights = sum(p.numel() for name, p in model.build().named_parameters() if p.dim() > 1)
+        assert weights == 9 * (3 * 16 + 6 * 16**2 + 16 * 32 + 5 * 32**2 + 32 * 64 + 5 * 64**2) + 640
+
+    def test_width(self) -> None:
+        model = vgg11(DATA, width=1 / 100)
+        assert [layer.channels for layer in model.convolutions] == [1, 1, 3, 3, 5, 5, 5, 5]
+        assert model.hidden == (5, 5)
+        for width in (0.0, float("nan")):
+            with pytest.raises(ParameterError, match="width must be finite and above 0"):
+                resnet20(DATA, width=width)
 
 
 class TestTrain:
     @pytest.mark.parametrize("model", [SMALL, cnn(DATA, channels=((4, 2),), hidden=(16,))])
     def test_same_seed_same_weights(self, model: Model) -> None:
-        first = train(model, DATA, seed=3, epochs=2, store=False)
+        data = replace(DATA, train=DATA.train.take(300))
+        settings = {"seed": 3, "epochs": 2, "crop": 1, "flip": True, "store": False}
+        first = train(model, data, **settings)  # type: ignore[arg-type]
         torch.rand(7)  # the caller's draws play no part
-        second = train(model, DATA, seed=3, epochs=2, store=False)
+        second = train(model, data, **settings)  # type: ignore[arg-type]
         assert equal(first, second)
         assert first.history == second.history
-        assert not equal(first, train(model, DATA, seed=4, epochs=2, store=False))
+        for change in ({"seed": 4}, {"crop": 2}, {"flip": False}):
+            assert not equal(first, train(model, data, **{**settings, **change}))  # type: ignore[arg-type]
 
     def test_callers_generator_and_threads_are_left_alone(self) -> None:
         before, threads = torch.get_rng_state(), torch.get_num_threads()
@@ -181,6 +277,10 @@ class TestTrain:
             ({"epochs": 2.5}, "epochs must be an integer"),
             ({"seed": 1.5}, "seed must be"),
             ({"threads": 0}, "threads must be an integer of at least 1"),
+            ({"crop": -1}, "crop must be an integer of at least 0"),
+            ({"device": "tpu"}, "device must be 'cpu' or 'cuda'"),
+            ({"device": "meta"}, "device must be 'cpu' or 'cuda'"),
+            ({"device": "cuda:99"}, "PyTorch finds [0-9]+ GPUs here"),
             ({"lr": 0.0}, "lr must be"),
             ({"lr": float("nan")}, "lr must be"),
             ({"weight_decay": -1.0}, "weight_decay must be"),
@@ -190,6 +290,22 @@ class TestTrain:
     def test_settings_out_of_range(self, settings: dict[str, float], message: str) -> None:
         with pytest.raises(ParameterError, match=message):
             train(SMALL, DATA, **{"seed": 0, **settings})  # type: ignore[arg-type]
+
+    def test_crops_and_flips_need_images(self) -> None:
+        with pytest.raises(ParameterError, match="crop and flip need samples"):
+            train(mlp(replace_shape((64,))), replace_shape((64,)), seed=0, flip=True)
+
+    @GPU
+    def test_on_a_gpu(self) -> None:
+        model = cnn(DATA, channels=((4, 1), (6, 2)), hidden=(16,))
+        first, second = (train(model, DATA, seed=0, epochs=2, device="cuda", store=False) for _ in range(2))
+        assert equal(first, second)
+        assert first.accuracy(DATA.test, device="cuda") == pytest.approx(first.accuracy(DATA.test), abs=0.01)
+        ours, theirs = first.activations(DATA.test.inputs), first.activations(DATA.test.inputs, device="cuda")
+        assert all(np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
+        batch = next(first.targets(DATA.train, device="cuda").batches(8))
+        same = next(first.targets(DATA.train).batches(8))
+        assert all(np.allclose(a, b, rtol=0, atol=1e-5) for a, b in zip(batch.rates, same.rates, strict=True))
 
     def test_model_of_other_data(self) -> None:
         with pytest.raises(ParameterError, match="the model is made for samples of shape"):
@@ -230,10 +346,26 @@ class TestStore:
         train(SMALL, DATA, seed=2, epochs=2)
         train(SMALL, DATA, seed=1, epochs=1)
         train(SMALL, DATA, seed=1, epochs=2, lr=2e-3)
+        train(SMALL, DATA, seed=1, epochs=2, crop=1)
+        train(SMALL, DATA, seed=1, epochs=2, flip=True)
+        train(SMALL, DATA, seed=1, epochs=2, threads=2)
         train(replace(SMALL, dropout=0.1), DATA, seed=1, epochs=2)
         train(SMALL, replace(DATA, name="other"), seed=1, epochs=2)
         train(SMALL, replace(DATA, train=DATA.train.take(1199)), seed=1, epochs=2)
-        assert len(list(cache.glob("*.safetensors"))) == 7
+        assert len(list(cache.glob("*.safetensors"))) == 10
+
+    def test_convolutions_are_stored_with_all_that_they_are(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        models = [RESIDUAL, replace(RESIDUAL, pool=1), replace(RESIDUAL, convolutions=RESIDUAL.convolutions[:-2])]
+        data = replace(DATA, train=DATA.train.take(60))
+        stored = [train(model, data, seed=0, epochs=1) for model in models]
+        assert len(list(cache.glob("*.safetensors"))) == 3
+        forbid_training(monkeypatch)
+        monkeypatch.setitem(train.__globals__, "cores", lambda: 64)  # all cores are not a number of threads
+        for model, teacher in zip(models, stored, strict=True):
+            found = train(model, data, seed=0, epochs=1)
+            assert equal(found, teacher)
+            ours, theirs = found.activations(DATA.test.inputs), teacher.activations(DATA.test.inputs)
+            assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
     @pytest.mark.parametrize("which", [0, 1])
     @pytest.mark.parametrize(
@@ -302,10 +434,55 @@ class TestNetwork:
         teacher = train(mlp(DATA, hidden=(24, 16), batch_norm=batch_norm), DATA, seed=0, epochs=3, store=False)
         network = teacher.network()
         assert network.sizes == (64, 24, 16, 10)
-        ours = forward([(layer.weight, layer.bias) for layer in network.layers], DATA.test.inputs)
+        ours = forward(network, DATA.test.inputs)
         for a, b in zip(ours, teacher.activations(DATA.test.inputs), strict=True):
             assert np.allclose(a, b, rtol=0, atol=1e-10)
         assert np.mean(ours[-1].argmax(1) == DATA.test.labels) == teacher.accuracy(DATA.test)
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            cnn(DATA, channels=((4, 1), (6, 2)), hidden=(16,)),
+            cnn(replace_shape((1, 7, 10)), channels=((4, 2), (6, 2)), hidden=(16,)),
+            POOLED,
+            replace(SMALL, pool=2),
+            vgg11(replace_shape((3, 16, 16)), width=1 / 16),
+            cifarnet(DATA, width=1 / 32),
+            resnet20(replace_shape((3, 16, 16))),
+            cnn(DATA, [Convolution(4), Convolution(6, stride=4, shortcut=0), Convolution(9, shortcut=1)], hidden=()),
+        ],
+        ids=["cnn", "not square", "pooled", "pooled mlp", "vgg11", "cifarnet", "resnet20", "shortcuts"],
+    )
+    def test_network_of_convolutions(self, model: Model) -> None:
+        teacher = moved(model)
+        inputs = np.random.default_rng(0).random((20, *model.shape), dtype=np.float32)
+        with torch.no_grad():
+            expected = copy.deepcopy(teacher.stack).double().activations(torch.tensor(inputs, dtype=torch.float64))
+        teacher = replace(teacher, calibration=Split(inputs, np.zeros(20, np.int64)))
+        network = teacher.network(percentile=99.0)
+        assert network.wirings == model.wirings
+        assert network.shape == model.shape
+        for a, b, c in zip(forward(network, inputs), expected, teacher.activations(inputs), strict=True):
+            assert np.allclose(a, b.numpy().reshape(20, -1), rtol=0, atol=1e-9)
+            assert np.allclose(a, c.reshape(20, -1), rtol=0, atol=1e-4)
+            assert c.dtype == (np.float32 if model.convolutions else np.float64)
+        for layer, activation in zip(network.layers[:-1], teacher.activations(inputs)[:-1], strict=True):
+            assert layer.constant == np.percentile(activation, 99, method="inverted_cdf")
+
+    def test_layers_carry_what_the_model_says(self) -> None:
+        first, second, third, last = moved(POOLED).network().layers
+        assert [type(layer) for layer in (first, second, third, last)] == [Conv2d, Conv2d, Conv2d, Dense]
+        assert [layer.weight.shape for layer in (first, second, third)] == [(4, 1, 3, 3), (6, 4, 5, 5), (8, 6, 2, 2)]
+        assert [(layer.pool, layer.padding) for layer in (first, second, third)] == [(1, 1), (2, 2), (1, 0)]
+        assert (last.pool, last.weight.shape) == (3, (8, 10))
+
+    def test_constants_do_not_depend_on_the_chunk(
+        self, convolutional: Teacher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = replace(convolutional).constants(99.0)
+        monkeypatch.setattr(targets, "CHUNK_BYTES", 8 * 378 * 100)  # 100 samples of 4 x 64 + 6 x 16 + 16 + 10 neurons
+        assert targets.chunk(convolutional.model) == 100
+        assert np.allclose(replace(convolutional).constants(99.0), whole, rtol=1e-6)
 
     @pytest.mark.parametrize("percentile", [80.0, 99.0, 99.9, 100.0])
     def test_constants(self, percentile: float, teacher: Teacher) -> None:
@@ -325,10 +502,6 @@ class TestNetwork:
         with pytest.raises(ParameterError, match="percentile must be"):
             teacher.network(percentile=percentile)
 
-    def test_convolutions_are_refused(self, convolutional: Teacher) -> None:
-        with pytest.raises(ChipsimError, match="convolutions come with the fast engine"):
-            convolutional.network()
-
     def test_accuracy_needs_samples_of_the_right_shape(self, teacher: Teacher) -> None:
         with pytest.raises(ParameterError, match="at least one sample"):
             teacher.accuracy(DATA.test.take(0))
@@ -339,10 +512,9 @@ class TestNetwork:
 class TestTargets:
     def test_against_a_direct_computation(self, teacher: Teacher) -> None:
         network = teacher.network()
-        layers = [(layer.weight, layer.bias) for layer in network.layers]
         seen = 0
         for inputs, labels, rates in teacher.targets(DATA.validation):
-            hidden = forward(layers, inputs)[:-1]
+            hidden = forward(network, inputs)[:-1]
             for layer, activation, rate in zip(network.layers, hidden, rates, strict=False):
                 assert np.allclose(rate, np.clip(activation / layer.constant, 0, 1), rtol=0, atol=1e-12)
             assert np.array_equal(rates[-1], np.eye(10)[labels])
@@ -391,16 +563,33 @@ class TestTargets:
         first = DATA.train.inputs[:100].reshape(100, 64)
         assert sorted(map(tuple, batch.inputs)) == sorted(map(tuple, first.astype(np.float64)))
 
-    def test_convolutions(self, convolutional: Teacher) -> None:
-        inputs, _, rates = next(iter(convolutional.targets(DATA.train)))
-        assert inputs.shape == (64, 1, 8, 8)
-        assert [rate.shape for rate in rates] == [(64, 4, 8, 8), (64, 6, 4, 4), (64, 16), (64, 10)]
-        assert all(rate.min() >= 0 and rate.max() <= 1 for rate in rates)
+    @pytest.mark.parametrize("readout", ["labels", "teacher"])
+    def test_convolutions(self, readout: Literal["labels", "teacher"], convolutional: Teacher) -> None:
+        network = convolutional.network(percentile=99.0)
+        [batch] = convolutional.targets(DATA.validation, percentile=99.0, readout=readout).batches(247)
+        assert [rate.shape for rate in batch.rates] == [(247, 256), (247, 96), (247, 16), (247, 10)]
+        assert batch.inputs.shape == (247, 64)
+        assert {array.dtype for array in (batch.inputs, *batch.rates)} == {np.dtype(np.float32)}
+        activations = forward(network, batch.inputs)
+        for layer, activation, rate in zip(network.layers, activations, batch.rates[:-1], strict=False):
+            assert np.allclose(rate, np.clip(activation / layer.constant, 0, 1), rtol=0, atol=1e-5)
+        if readout == "labels":
+            assert np.array_equal(batch.rates[-1], np.eye(10)[batch.labels])
+        else:
+            assert np.allclose(batch.rates[-1].sum(1), 1, atol=1e-6)
+
+    def test_dtype_of_activations(self, teacher: Teacher) -> None:
+        for dtype in (np.float32, np.float64, "float32"):
+            layers = teacher.activations(DATA.test.inputs, dtype=dtype)
+            assert {layer.dtype for layer in layers} == {np.dtype(dtype)}
+        with pytest.raises(ParameterError, match="dtype must be float32 or float64"):
+            teacher.activations(DATA.test.inputs, dtype=np.int64)
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             ({"readout": "logits"}, "readout must be 'labels' or 'teacher'"),
+            ({"device": "cuda:99"}, "PyTorch finds [0-9]+ GPUs here"),
             ({"samples": 0}, "at least one sample"),
             ({"samples": 1201}, "cannot take 1201 samples"),
         ],
@@ -412,6 +601,29 @@ class TestTargets:
     def test_batch_of_no_samples(self, teacher: Teacher) -> None:
         with pytest.raises(ParameterError, match="at least 1 sample"):
             teacher.targets(DATA.train).batches(0)
+
+
+class TestAugment:
+    IMAGES = np.arange(1, 1 + 400 * 2 * 3 * 4, dtype=np.float32).reshape(400, 2, 3, 4)
+
+    def test_every_move_and_mirror_image_comes_up_and_nothing_else(self) -> None:
+        padded = np.pad(self.IMAGES, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        found = augment(self.IMAGES, crop=1, flip=True, rng=np.random.default_rng(0))
+        seen: dict[tuple[int, int, int], int] = {}
+        for index, image in enumerate(found):
+            views = {
+                (down, right, step): padded[index, :, down : down + 3, right : right + 4][..., ::step]
+                for down in range(3)
+                for right in range(3)
+                for step in (1, -1)
+            }
+            [move] = [move for move, view in views.items() if np.array_equal(view, image)]
+            seen[move] = seen.get(move, 0) + 1
+        assert len(seen) == 18
+        assert max(seen.values()) < 400 / 18 + 5 * np.sqrt(400 / 18)
+
+    def test_off(self) -> None:
+        assert np.array_equal(augment(self.IMAGES, crop=0, flip=False, rng=np.random.default_rng(0)), self.IMAGES)
 
 
 @pytest.mark.parametrize("percentile", [0.1, 10.0, 50.0, 99.0, 99.9, 100.0])

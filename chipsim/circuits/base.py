@@ -1,13 +1,11 @@
 """What every neuron and read-out circuit declares; the engines run its text and know nothing else of it."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from chipsim.errors import ParameterError
-from chipsim.quantity import INF, Parameters, quantity
+from chipsim.quantity import Parameters, quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,37 +13,30 @@ class Circuit(Parameters, ABC):
     """A neuron or read-out circuit: parameters plus Brian2 equation text.
 
     The text may use any name in `per_neuron` (a fabricated value for each neuron), the state variables that it
-    defines, and in `charge` two inputs in volts: `q`, the charge that the array delivered in this step divided by the
-    membrane capacitance, and `noise`, what noise effects add in this step.
+    defines, and two inputs that hold for a step: `drive`, what the array delivered, and `noise`, what noise effects add
+    to the membrane. The `port` says what a drive is. "charge": volts, the charge of the step divided by the membrane
+    capacitance, which `inject` adds at once. "current": amperes, which the equations integrate through the step.
 
-    `per_neuron`: fields that differ from neuron to neuron. `roles`: which field each kind of mismatch acts on
-    (threshold, time_constant, reset, gain). `initial`: value of each state variable at the start of a window, as the
-    name of a field. `method`: Brian2's integrator.
+    `membrane`: the state variable that meets the threshold, in `membrane_unit`. `per_neuron`: fields that differ from
+    neuron to neuron. `roles`: which field each kind of mismatch acts on (threshold, time_constant, reset, gain).
+    `initial`: value of each state variable at the start of a window, as the name of a field; 0 where nothing is said.
+    `method`: Brian2's integrator. `refractory`: the field that holds the time after a spike in which no other can be.
+    `step`, `answers_within`: a step that suits the equations, and the time in which a firing drive makes spikes [s].
     """
 
     per_neuron: ClassVar[tuple[str, ...]]
     roles: ClassVar[Mapping[str, str]]
     initial: ClassVar[Mapping[str, str]] = {"v": "v_rest"}
     method: ClassVar[str] = "exact"
+    port: ClassVar[Literal["charge", "current"]] = "charge"
+    membrane: ClassVar[str] = "v"
+    membrane_unit: ClassVar[str] = "V"
+    refractory: ClassVar[str | None] = None
+    step: ClassVar[float] = 1e-3
+    answers_within: ClassVar[float] = 20e-3
 
-    v_unit: float = quantity(1.0, "V", (1e-6, 1e3))
-    """Membrane step for an input of 1 through a weight of 1, at a gain of 1 [V]."""
-    capacitance: float = quantity(1e-12, "F", (1e-18, 1e-3))
-    v_rest: float = quantity(0.0, "V", (-10.0, 10.0))
     gain: float = quantity(1.0, "1", (1e-6, 1e6))
     """Gain of the input branch; the mapping divides weights by the nominal one."""
-    v_floor: float = quantity(-INF, "V")
-    """Lower rail of the membrane; minus infinity for none."""
-    v_ceiling: float = quantity(INF, "V")
-    """Upper rail of the membrane; infinity for none."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.v_floor <= self.v_rest <= self.v_ceiling:
-            raise ParameterError(
-                f"{type(self).__name__} rails {self.v_floor:g} V to {self.v_ceiling:g} V "
-                f"must enclose rest, {self.v_rest:g} V"
-            )
 
     @property
     @abstractmethod
@@ -53,11 +44,9 @@ class Circuit(Parameters, ABC):
         """Brian2 model text: differential equations, or a plain state variable where nothing happens between inputs."""
 
     @property
-    def charge(self) -> str:
-        """Brian2 statement that moves the membrane by the charge of a step, within the rails."""
-        if math.isinf(self.v_floor) and math.isinf(self.v_ceiling):
-            return "v += gain * q + noise"
-        return "v = clip(v + gain * q + noise, v_floor, v_ceiling)"
+    @abstractmethod
+    def inject(self) -> str:
+        """Brian2 statement, run once a step after the equations, that moves the membrane by charge and noise."""
 
     @property
     def threshold(self) -> str | None:
@@ -66,17 +55,42 @@ class Circuit(Parameters, ABC):
 
     @property
     def reset(self) -> str | None:
-        """Brian2 statement run after a spike."""
+        """Brian2 statements run after a spike."""
         return None
 
     @property
+    @abstractmethod
+    def unit_drive(self) -> float:
+        """What an input of 1 through a weight of 1 delivers, in units of the port (V or A)."""
+
+    @property
+    @abstractmethod
+    def firing_drive(self) -> float:
+        """Nominal drive that stands for a rate of 1, in units of the port: one spike in every step where the circuit can
+        fire that fast; `unit_drive` where nothing spikes.
+        """
+
+    @property
+    @abstractmethod
+    def rest(self) -> float:
+        """Nominal membrane towards which it leaks without input, in `membrane_unit`."""
+
+    @property
+    @abstractmethod
     def swing(self) -> float:
-        """Span from rest to threshold [V]: the drive that just makes one spike. `v_unit` where nothing spikes."""
-        return self.v_unit
+        """Nominal span from rest to threshold, in `membrane_unit`; that of an input of 1 where nothing spikes."""
+
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """What counts as a membrane of 1 when signals of a circuit are compared to weights, in `membrane_unit`."""
 
     def leak(self, step: float) -> float:
-        """Nominal fraction of the membrane that is left after `step` seconds."""
+        """Nominal fraction of a small deflection of the membrane that is left after `step` seconds."""
         return 1.0
+
+    def check_step(self, step: float) -> None:
+        """Raise ParameterError where steps of `step` seconds are too long for the equations."""
 
     def nominal(self) -> dict[str, float]:
         """Return the nominal value of every per-neuron field."""

@@ -10,14 +10,14 @@ from chipsim.circuits.spiking import SpikingCircuit
 @final
 @dataclass(frozen=True, kw_only=True)
 class IF(SpikingCircuit):
-    r"""Integrate-and-fire: v[t] = v[t-1] + gain q[t]; a spike when v > v_threshold, then the reset.
+    r"""Integrate-and-fire: v[t] = v[t-1] + gain drive[t]; a spike when v > v_threshold, then the reset.
 
-         q ──►──┬───────┬──[ v > v_threshold ]──► spike
+     drive ──►──┬───────┬──[ v > v_threshold ]──► spike
                 ┴       │                           │
                 ┬ C     └── reset ◄─────────────────┘
                 ⏚
 
-    v, q: volts. Source: Wu et al. 2021 (tandem learning), with its soft reset as `soft_reset=True`.
+    v, drive: volts. Source: Wu et al. 2021 (tandem learning), with its soft reset as `soft_reset=True`.
 
     >>> IF(soft_reset=True).reset
     'v -= v_threshold - v_reset'

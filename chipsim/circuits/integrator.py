@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from chipsim.circuits.base import Circuit
+from chipsim.circuits.membrane import Membrane
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Integrator(Circuit):
-    """Read-out that neither leaks nor spikes: v[t] = v[t-1] + gain q[t]; its value is v / (v_unit window).
+class Integrator(Membrane):
+    """Read-out that neither leaks nor spikes: v[t] = v[t-1] + gain drive[t]; its value is v / (v_unit window).
 
-    v, q: volts. Source: Yang et al. 2022 (released code), output layer.
+    v, drive: volts. Source: Yang et al. 2022 (released code), output layer.
 
     >>> Integrator().threshold is None
     True

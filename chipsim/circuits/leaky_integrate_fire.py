@@ -12,18 +12,18 @@ from chipsim.quantity import quantity
 @final
 @dataclass(frozen=True, kw_only=True)
 class LIF(SpikingCircuit):
-    r"""Leaky integrate-and-fire: dv/dt = (v_rest - v) / tau, then v += gain q once a step.
+    r"""Leaky integrate-and-fire: dv/dt = (v_rest - v) / tau, then v += gain drive once a step.
 
     Per step of length h this is the recursion of the LTL paper, with lam = exp(-h / tau):
 
-        v[t] = lam v[t-1] (1 - s[t-1]) + gain q[t],   s[t] = 1 where v[t] > v_threshold
+        v[t] = lam v[t-1] (1 - s[t-1]) + gain drive[t],   s[t] = 1 where v[t] > v_threshold
 
-         q ──►──┬────┬──────┬──[ v > v_threshold ]──► spike
+     drive ──►──┬────┬──────┬──[ v > v_threshold ]──► spike
                 ┴    ╷      │                           │
               C ┬    R      └── reset ◄─────────────────┘
                 ⏚    ⏚   tau = R C
 
-    v, q: volts; tau: seconds. The exact solution is used, so any step is valid.
+    v, drive: volts; tau: seconds. The exact solution is used, so any step is valid.
     Source: Yang et al. 2022 (released code): tau = 10 steps of 1 ms, threshold 0.6, reset to zero.
 
     >>> round(LIF().leak(1e-3), 4)

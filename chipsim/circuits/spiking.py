@@ -3,13 +3,13 @@
 from abc import ABC
 from dataclasses import dataclass
 
-from chipsim.circuits.base import Circuit
+from chipsim.circuits.membrane import Membrane
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikingCircuit(Circuit, ABC):
+class SpikingCircuit(Membrane, ABC):
     """A membrane with a comparator: a spike when v > v_threshold, then v := v_reset (hard) or v -= swing (soft).
 
     Raises ParameterError when rest or reset is not below the threshold, or a rail cuts them off.

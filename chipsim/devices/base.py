@@ -2,14 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +30,30 @@ class Device(Parameters, ABC):
         if self.levels is not None and (type(self.levels) is not int or not 2 <= self.levels <= 2**24):
             raise ParameterError(f"{name}.levels = {self.levels!r} must be None (continuous) or 2 to 16777216")
 
-    def quantise(self, g: Array) -> Array:
+    draws: ClassVar[bool] = False
+    """Whether a write meets noise; cells that are not written draw none."""
+
+    def quantise(self, g: AnyArray) -> AnyArray:
         """Return the level nearest to each conductance; `g` itself for a continuous cell."""
         if self.levels is None:
             return g
         spacing = (self.g_max - self.g_min) / (self.levels - 1)
-        return self.g_min + np.rint((g - self.g_min) / spacing) * spacing
+        return self.g_min + namespace(g).round((g - self.g_min) / spacing) * spacing
 
-    def programme(self, target: Array, rng: np.random.Generator) -> Array:
+    def programme(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
         """Return the conductances [S] that writing `target` [S] leaves behind; `target` is not edited.
 
         Raises ParameterError for a target outside the device's range: the measurement says nothing there.
         """
-        slack = 1e-9 * self.g_max  # rounding of the weight scale
-        if target.size and not (self.g_min - slack <= target.min() and target.max() <= self.g_max + slack):
+        slack = 1e-6 * self.g_max  # rounding of the weight scale
+        low, high = (float(end) for end in (target.min(), target.max())) if 0 not in target.shape else (self.g_min,) * 2
+        if not (self.g_min - slack <= low and high <= self.g_max + slack):
             raise ParameterError(
-                f"{type(self).__name__} cannot be programmed to {target.min():g} .. {target.max():g} S: "
+                f"{type(self).__name__} cannot be programmed to {low:g} .. {high:g} S: "
                 f"valid range {self.g_min:g} to {self.g_max:g} S"
             )
         return self._written(target, rng)
 
     @abstractmethod
-    def _written(self, target: Array, rng: np.random.Generator) -> Array:
+    def _written(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
         """Conductances after a write to targets that are within range."""

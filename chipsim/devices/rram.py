@@ -1,11 +1,12 @@
 """Resistive memory cells with a measured, conductance-dependent programming noise."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
-from chipsim.devices.base import Array, Device
+from chipsim.arrays import AnyArray, like, namespace
+from chipsim.devices.base import Device
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
@@ -18,6 +19,8 @@ class Rram(Device):
     g, target, sigma: siemens; sigma_slope: 1. A draw below zero is truncated at zero. Valid for conductances in
     fit_min .. fit_max; a cell that is asked to leave that range raises ParameterError.
     """
+
+    draws: ClassVar[bool] = True
 
     sigma_offset: float = quantity(0.0, "S", (0.0, 1.0))
     sigma_slope: float = quantity(0.0, "1", (-1.0, 1.0))
@@ -32,12 +35,13 @@ class Rram(Device):
                 f"{self.fit_min:g} to {self.fit_max:g} S, where sigma is not known"
             )
 
-    def sigma(self, g: Array) -> Array:
+    def sigma(self, g: AnyArray) -> AnyArray:
         """Standard deviation of the programmed conductance [S] around the target `g` [S]."""
-        return np.maximum(0.0, self.sigma_offset + self.sigma_slope * g)
+        return namespace(g).clip(self.sigma_offset + self.sigma_slope * g, min=0.0)
 
-    def _written(self, target: Array, rng: np.random.Generator) -> Array:
-        return np.maximum(0.0, target + self.sigma(target) * rng.standard_normal(target.shape))
+    def _written(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
+        drawn = like(rng.standard_normal(tuple(target.shape)), target)
+        return namespace(target).clip(target + self.sigma(target) * drawn, min=0.0)
 
 
 RRAM_MILO_2021 = Rram(

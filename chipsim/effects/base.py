@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.quantity import Parameters
@@ -18,15 +19,40 @@ Draw = Callable[[str], np.random.Generator]
 """A named stream of the neuron bank or tile that is being fabricated."""
 
 
+class Grid(NamedTuple):
+    """A converter: values are clipped to +-limit and rounded to multiples of step."""
+
+    step: float
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """What a deployment uses of one effect, for measuring it.
+
+    neurons, cells: frozen arrays of each layer, the read-out last. noise: sum of squares of what it added to membranes,
+    and number of values; both 0 before the first sample. conductances: [2, rows, columns] of each layer as read now.
+    """
+
+    neurons: Sequence[Frozen]
+    cells: Sequence[Frozen]
+    noise: Array
+    conductances: Sequence[Array]
+    g_max: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effect(Parameters, ABC):
-    """A non-ideality. All hooks are optional and pure: they edit no argument, and do nothing unless overridden.
+    """A non-ideality. All hooks are optional and pure: they edit no argument, and do nothing unless overridden. Hooks
+    on cells get arrays of the engine's kind, numpy's or PyTorch's: operators, and functions of `namespace(g)`.
 
     fabricate_neurons, fabricate_cells  draw what stays frozen; called by `fabricate` only
     neurons    parameters of a bank of neurons as this effect leaves them
     programme  conductances [2, rows, columns] after a write; applied to written and unwritten cells: idempotent
     read       conductances [2, rows, columns] as a read sees them
-    step       voltage added to each membrane per step, from standard normals of the same shape
+    variance   of the noise that every access to a cell meets anew, [2, rows, columns]
+    membrane   standard deviation of the white noise that it adds to each membrane in a step
+    rows, columns   grids of the converters in front of the rows and behind the columns
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
     """
 
@@ -54,27 +80,43 @@ class Effect(Parameters, ABC):
         """Return the per-neuron parameters `values` as the frozen variation leaves them."""
         return values
 
-    def programme(self, g: Array, frozen: Frozen) -> Array:
+    def programme(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
         """Return the conductances that really stand after a write that left `g`."""
         return g
 
-    def read(self, g: Array, frozen: Frozen) -> Array:
+    def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
         """Return the conductances that a read of cells at `g` sees."""
         return g
 
     @property
     def noisy(self) -> bool:
-        """Whether the effect adds noise to membranes: whether it overrides `step`."""
-        return type(self).step is not Effect.step
+        """Whether the effect adds noise to membranes: whether it overrides `membrane`."""
+        return type(self).membrane is not Effect.membrane
 
-    def step(self, circuit: Circuit, normals: Array, seconds: float) -> Array:
-        """Return the voltage [V] added to each membrane in a step of `seconds`, from standard normals of that shape."""
-        return np.zeros_like(normals)
+    @property
+    def reads_noisily(self) -> bool:
+        """Whether every access meets noise anew: whether the effect overrides `variance`."""
+        return type(self).variance is not Effect.variance
+
+    def variance(self, g: AnyArray, g_max: float) -> AnyArray:
+        """Return the variance [S^2] of each access to cells at `g` [S], independent from access to access."""
+        return g * 0.0
+
+    def membrane(self, circuit: Circuit, seconds: float) -> float:
+        """Return the standard deviation of the Gaussian added to each membrane in a step, in the membrane's unit."""
+        return 0.0
+
+    def rows(self) -> Grid | None:
+        """Return the grid of the converters that drive rows with analog inputs; None for none."""
+        return None
+
+    def columns(self) -> Grid | None:
+        """Return the grid of the converters that read the columns, in currents of a cell at full scale."""
+        return None
 
     @abstractmethod
-    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        """Return the measured size of each part of the effect, given the frozen arrays that a deployment uses.
+    def measure(self, seen: Seen) -> dict[str, float]:
+        """Return the measured size of each part of the effect on what a deployment uses.
 
-        neurons, cells: of each layer, the read-out last. noise: sum of squares of the voltage that `step` added, and
-        number of values; both 0 before the first sample. Nothing is returned where the effect finds nothing to act on.
+        Nothing is returned where the effect finds nothing to act on.
         """

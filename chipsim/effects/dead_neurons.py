@@ -1,13 +1,13 @@
 """Neurons that never fire."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
 from chipsim.circuits import Circuit
-from chipsim.effects.base import Array, Draw, Effect, Frozen
+from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
 from chipsim.errors import ParameterError
 from chipsim.quantity import INF, quantity
 
@@ -45,6 +45,6 @@ class DeadNeurons(Effect):
         threshold = circuit.roles["threshold"]
         return {**values, threshold: np.where(frozen["dead"] > 0, INF, values[threshold])}
 
-    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        dead = [layer["dead"] for layer in neurons if "dead" in layer]
+    def measure(self, seen: Seen) -> dict[str, float]:
+        dead = [layer["dead"] for layer in seen.neurons if "dead" in layer]
         return {"share of dead neurons": float(np.concatenate(dead).mean())} if dead else {}

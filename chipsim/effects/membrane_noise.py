@@ -1,12 +1,11 @@
 """Noise on the membranes."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 from chipsim.circuits import Circuit
-from chipsim.effects.base import Array, Effect, Frozen
+from chipsim.effects.base import Effect, Seen
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
@@ -38,9 +37,9 @@ class MembraneNoise(Effect):
         if "threshold" not in circuit.roles:
             raise ParameterError(f"{type(circuit).__name__} does not spike, so MembraneNoise cannot act on it")
 
-    def step(self, circuit: Circuit, normals: Array, seconds: float) -> Array:
-        return self.sigma * circuit.swing * math.sqrt(seconds / self.reference) * normals
+    def membrane(self, circuit: Circuit, seconds: float) -> float:
+        return self.sigma * circuit.swing * math.sqrt(seconds / self.reference)
 
-    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        squares, count = noise
-        return {"rms per step [V]": math.sqrt(squares / count)} if count else {}
+    def measure(self, seen: Seen) -> dict[str, float]:
+        squares, count = seen.noise
+        return {"rms per step, in the membrane's unit": math.sqrt(squares / count)} if count else {}

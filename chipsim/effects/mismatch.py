@@ -1,15 +1,16 @@
 """Device mismatch: frozen spread from neuron to neuron and from cell to cell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
+from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
-from chipsim.effects.base import Array, Draw, Effect, Frozen
+from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
@@ -98,12 +99,12 @@ class Mismatch(Effect):
                 changed[field] = changed[field] * variation
         return changed
 
-    def read(self, g: Array, frozen: Frozen) -> Array:
+    def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
         return g * frozen["cell_gain"] if "cell_gain" in frozen else g
 
-    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
+    def measure(self, seen: Seen) -> dict[str, float]:
         drawn: dict[str, list[Array]] = {}
-        for frozen in (*neurons, *cells):
+        for frozen in (*seen.neurons, *seen.cells):
             for kind, values in frozen.items():
                 drawn.setdefault(kind, []).append(values.ravel())
         return {f"{kind} CV": _spread(kind, np.concatenate(values)) for kind, values in drawn.items()}

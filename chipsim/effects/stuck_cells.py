@@ -1,13 +1,14 @@
 """Memory cells that no longer move."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
+from chipsim.arrays import AnyArray, namespace
 from chipsim.devices import Device
-from chipsim.effects.base import Array, Draw, Effect, Frozen
+from chipsim.effects.base import Draw, Effect, Frozen, Seen
 from chipsim.quantity import quantity
 
 
@@ -35,9 +36,9 @@ class StuckCells(Effect):
         at_max = draw("level").random((2, *shape)) < self.at_max
         return {"stuck": stuck.astype(float), "level": np.where(at_max, device.g_max, device.g_min)}
 
-    def programme(self, g: Array, frozen: Frozen) -> Array:
-        return np.where(frozen["stuck"] > 0, frozen["level"], g)
+    def programme(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
+        return namespace(g).where(frozen["stuck"] > 0, frozen["level"], g)
 
-    def measure(self, neurons: Sequence[Frozen], cells: Sequence[Frozen], noise: Array) -> dict[str, float]:
-        stuck = sum(float(layer["stuck"].sum()) for layer in cells)
-        return {"share of stuck cells": stuck / sum(layer["stuck"].size for layer in cells)}
+    def measure(self, seen: Seen) -> dict[str, float]:
+        stuck = sum(float(layer["stuck"].sum()) for layer in seen.cells)
+        return {"share of stuck cells": stuck / sum(layer["stuck"].size for layer in seen.cells)}

@@ -1,8 +1,13 @@
-"""Engines that run the circuits' text. `Brian` is the reference."""
+"""Engines that run the circuits' text. `Brian` is the reference, `Torch` the fast one."""
 
-from chipsim.engines.base import Engine, Stage, StageState, Window
+from typing import TYPE_CHECKING
 
-__all__ = ["Engine", "Stage", "StageState", "Window", "reference"]
+from chipsim.engines.base import Engine, Shortcut, Stage, StageState, Watch, Window
+
+if TYPE_CHECKING:
+    from chipsim.engines.torch import Torch
+
+__all__ = ["Engine", "Shortcut", "Stage", "StageState", "Torch", "Watch", "Window", "reference"]
 
 
 def reference() -> Engine:
@@ -10,3 +15,11 @@ def reference() -> Engine:
     from chipsim.engines.brian import Brian
 
     return Brian()
+
+
+def __getattr__(name: str) -> type[Engine]:
+    if name != "Torch":
+        raise AttributeError(f"module 'chipsim.engines' has no attribute {name!r}")
+    from chipsim.engines.torch import Torch
+
+    return Torch

@@ -7,23 +7,57 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
+from chipsim.effects import Grid
+from chipsim.streams import White
+from chipsim.wiring import Wiring
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcut:
+    """Residual addition: spikes of an earlier stage that reach this one's neurons past the array.
+
+    source: index of that stage. inputs, outputs: shapes of its neurons and of this stage's. drive: what one of its
+    spikes delivers, in units of the circuit's port. Images are subsampled; missing channels get nothing.
+    """
+
+    source: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    drive: float
+
+    def __call__(self, spikes: AnyArray) -> AnyArray:
+        """Return spikes [..., neurons of the source] at the places that they reach, [..., channels, *size]."""
+        image = spikes.reshape(*spikes.shape[:-1], *self.inputs)
+        if len(self.inputs) == 3:
+            stride = self.inputs[1] // self.outputs[1]
+            image = image[..., ::stride, ::stride]
+        return image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
     """One layer for an engine: a bank of circuits behind an array.
 
-    parameters: per-neuron values [neurons] in SI, as fabricated. weights: gives the array as it is now
-    [rows, neurons], in volts of membrane per unit of input. bias_rows: last rows, driven by 1 in every step.
+    parameters: per-neuron values [neurons] in SI, as fabricated. weights: gives the array as it is now, an array of the
+    engine's kind [rows + bias rows, columns], in units of the circuit's port per unit of input. wiring: how inputs
+    reach its rows; a plain dense array by default. bias_rows: last rows, driven by 1 in every step. variance: gives
+    the variance of an access to the array, or None. grid_in, grid_out: converters before the rows (of analog inputs)
+    and behind the columns (in units of the port).
     """
 
     circuit: Circuit
     parameters: Mapping[str, Array]
-    weights: Callable[[], Array]
+    weights: Callable[[], AnyArray]
+    wiring: Wiring | None = None
     bias_rows: int = 0
+    variance: Callable[[], AnyArray | None] = lambda: None
+    shortcut: Shortcut | None = None
+    grid_in: Grid | None = None
+    grid_out: Grid | None = None
 
     @property
     def neurons(self) -> int:
@@ -32,41 +66,76 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Window:
-    """One batch of samples for one window: inputs [batch, rows without bias rows], held for the whole window.
+    """One batch of samples for one window: inputs [batch, size of a sample], held for the whole window.
 
-    noise: for each stage None, or the voltage [steps, batch, neurons] added to the membranes step by step.
+    numbers: of the samples [batch], which key their noise. noise: for each stage None, the values [steps, batch,
+    neurons] that are added to the membranes step by step, or white noise. reads: for each stage None, or the key of the
+    noise of reading its array.
     """
 
     inputs: Array
-    noise: tuple[Array | None, ...] = ()
+    numbers: Sequence[int] = ()
+    noise: tuple[Array | tuple[White, ...] | None, ...] = ()
+    reads: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StageState:
-    """One stage in one step, sampled after the threshold and before the reset; arrays are the caller's to keep.
+    """One stage in consecutive steps, sampled after the threshold and before the reset; arrays of the engine's kind,
+    the caller's to keep.
 
-    pre [batch, rows]: what drove the rows, bias rows included. spikes [batch, neurons]: 0 or 1.
-    v [batch, neurons]: membrane [V].
+    inputs [steps, batch, size]: what drove the rows, bias rows apart. held: whether it is the same in every step.
+    spikes [steps, batch, neurons]: 0 or 1. v, gate [steps, batch, neurons]: membrane, and whether it was within the
+    gate around the neuron's threshold; None where nobody asked for them.
     """
 
-    pre: Array
-    spikes: Array
-    v: Array
+    inputs: AnyArray
+    held: bool
+    spikes: AnyArray
+    v: AnyArray | None = None
+    gate: AnyArray | None = None
 
 
-OnStep = Callable[[int, Sequence[StageState]], bool]
-"""Called after each step with its index and the states of all stages; returns whether it changed any weights."""
-OnWindow = Callable[[Array], None]
-"""Called after each window with the last stage's membrane [batch, neurons] in volts, before it is cleared."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watch:
+    """What a run hands out while it goes on.
+
+    see: called with the index of a stage, the first of the steps, and its state in them; stage after stage, then on to
+    the next steps. It returns whether it changed any weights. every_step: whether it may do so after any step, so that
+    no step may run ahead. v, gate: for each stage, whether its membrane is handed out, and the half-width of the gate
+    [in the membrane's unit] or None; before step `gate_from` it is not looked at and stands closed.
+    """
+
+    see: Callable[[int, int, StageState], bool]
+    every_step: bool = False
+    v: Sequence[bool] = ()
+    gate: Sequence[float | None] = ()
+    gate_from: int = 0
+
+
+OnWindow = Callable[[AnyArray], None]
+"""Called after each window with the last stage's membrane [batch, neurons], before it is cleared."""
 
 
 class Engine(ABC):
     """Runs circuits' equation text.
 
-    Within a step, stage after stage: advance the circuit's equations by the step, add the charge of the array (driven
-    by the spikes of the stage before in this same step, or by the inputs), test the threshold, sample, reset. Every
-    window starts from the circuit's initial state.
+    Within a step, stage after stage: drive the array by the spikes of the stage before in this same step, or by the
+    inputs; advance the circuit's equations by the step; inject charge and noise, test the threshold, sample, reset.
+    Every window starts from the circuit's initial state.
     """
+
+    @abstractmethod
+    def array(self, values: Array) -> AnyArray:
+        """Return values as an array of the kind that this engine computes with."""
+
+    @abstractmethod
+    def outer(self, stage: Stage, inputs: AnyArray, bias: Sequence[float], delta: AnyArray, *, held: bool) -> AnyArray:
+        """Return the sum over steps, samples and positions of row drive times column signal, [rows, columns].
+
+        inputs [steps, batch, size]; bias: drive of the bias rows [steps]; delta [steps, batch, neurons]; held: whether
+        the inputs are the same in every step.
+        """
 
     @abstractmethod
     def run(
@@ -78,7 +147,7 @@ class Engine(ABC):
         batch: int,
         steps: int,
         step: float,
-        on_step: OnStep | None = None,
+        watch: Watch | None = None,
         on_window: OnWindow | None = None,
     ) -> None:
         """Run `count` windows of `steps` steps of `step` seconds; every window holds `batch` samples."""

@@ -3,12 +3,12 @@
 A NeuronGroup per stage holds batch x neurons; neurons of the same position share the chip's frozen parameters. A
 crossbar is one BLAS product in a network operation between the stages. Slots per stage, in this order:
 
-    groups_l  equations advance    drive_l   array product -> q     inject_l  the circuit's charge statement
-    fire_l    threshold            sample_l  membrane and spikes    resets_l  reset
+    drive_l   array product -> drive      groups_l  equations advance      inject_l  the circuit's inject statement
+    fire_l    threshold                   sample_l  membrane and spikes    resets_l  reset
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -21,14 +21,62 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
 
-from chipsim.engines.base import Array, Engine, OnStep, OnWindow, Stage, StageState, Window
+from chipsim.circuits import Circuit
+from chipsim.effects import Grid
+from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window
 from chipsim.errors import ParameterError
 from chipsim.quantity import declarations
+from chipsim.streams import normals
+from chipsim.wiring import Wiring
 
-SLOTS = ("groups", "drive", "inject", "fire", "sample", "resets")
+SLOTS = ("drive", "groups", "inject", "fire", "sample", "resets")
 TARGETS = {"numpy": NumpyCodeObject, "cython": CythonCodeObject}
 NAMES = {"V": "volt", "s": "second", "A": "amp", "F": "farad", "S": "siemens", "K": "kelvin", "Hz": "hertz",
          "ohm": "ohm", "J": "joule", "W": "watt"}  # fmt: skip
+LONG_AGO = -1e4
+"""Time of the last spike before a window begins [s], as Brian2 has it."""
+
+
+def group(
+    circuit: Circuit, parameters: Mapping[str, Array], batch: int, clock: Any, target: str = "numpy", **options: Any
+) -> Any:
+    """Return a NeuronGroup of batch x neurons circuits; what is the same for all neurons goes in as a constant, except
+    the names in `varied` (all by default of a group that is only read for its code).
+    """
+    fields = declarations(circuit)
+    units = {name: NAMES.get(declaration.unit, "1") for name, declaration in fields.items()}
+    varied = options.pop("varied", {name for name, values in parameters.items() if values.min() != values.max()})
+    lines = [circuit.equations, f"drive : {'volt' if circuit.port == 'charge' else 'amp'}"]
+    lines += [f"noise : {NAMES[circuit.membrane_unit]}"]
+    lines += [f"{name} : {units[name]} (constant)" for name in sorted(varied)]
+    given = {name: float(getattr(circuit, name)) for name in fields}
+    given |= {name: float(values[0]) for name, values in parameters.items()}
+    constants = {
+        name: value * (1 if units[name] == "1" else getattr(brian2, units[name]))
+        for name, value in given.items()
+        if name not in varied
+    }
+    made = brian2.NeuronGroup(
+        batch * len(next(iter(parameters.values()))),
+        "\n".join(lines),
+        threshold=circuit.threshold,
+        reset=circuit.reset,
+        refractory=circuit.refractory or False,
+        method=circuit.method,
+        namespace=constants,
+        clock=clock,
+        codeobj_class=TARGETS[target],
+    )
+    for name in varied:
+        made.variables[name].get_value()[:] = np.tile(parameters[name], batch)
+    return made
+
+
+def gridded(values: Array, grid: Grid | None) -> Array:
+    """Return what a converter makes of values."""
+    if grid is None:
+        return values
+    return np.clip(np.rint(values / grid.step) * grid.step, -grid.limit, grid.limit)
 
 
 @final
@@ -42,6 +90,17 @@ class Brian(Engine):
         if self.target not in TARGETS:
             raise ParameterError(f"unknown Brian2 target {self.target!r}; known: {', '.join(TARGETS)}")
 
+    def array(self, values: Array) -> Array:
+        return values
+
+    def outer(self, stage: Stage, inputs: Array, bias: Sequence[float], delta: Array, *, held: bool) -> Array:
+        columns = wiring(stage).shared(delta.reshape(-1, stage.neurons)).reshape(*delta.shape[:2], -1).sum(axis=1)
+        if held:
+            inputs, delta = inputs[:1], delta.sum(axis=0, keepdims=True)
+        inputs, delta = (values.reshape(-1, values.shape[-1]) for values in (inputs, delta))
+        rows = np.broadcast_to(np.asarray(bias) @ columns, (stage.bias_rows, columns.shape[1]))
+        return np.vstack([wiring(stage).outer(inputs, delta), rows])
+
     def run(
         self,
         stages: Sequence[Stage],
@@ -51,14 +110,14 @@ class Brian(Engine):
         batch: int,
         steps: int,
         step: float,
-        on_step: OnStep | None = None,
+        watch: Watch | None = None,
         on_window: OnWindow | None = None,
     ) -> None:
         if count == 0:
             return
         clock = brian2.Clock(dt=step * brian2.second)
         layers = [_Layer(stage, index, batch, clock, self.target) for index, stage in enumerate(stages)]
-        run = _Run(layers, iter(windows), steps, on_step, on_window)
+        run = _Run(layers, iter(windows), steps, watch, on_window)
         network = brian2.Network(_operation(run.begin, "start", clock), _operation(run.finish, "end", clock))
         for index, layer in enumerate(layers):
             network.add(
@@ -70,6 +129,13 @@ class Brian(Engine):
         network.run(count * steps * step * brian2.second, namespace={})
 
 
+def wiring(stage: Stage) -> Wiring:
+    """Return the stage's wiring, by default that of a dense array."""
+    if stage.wiring is not None:
+        return stage.wiring
+    return Wiring(inputs=(len(stage.weights()) - stage.bias_rows,), columns=stage.neurons)
+
+
 def _operation(function: Callable[[], None], when: str, clock: Any) -> Any:
     return brian2.NetworkOperation(function, clock=clock, when=when)
 
@@ -78,44 +144,29 @@ class _Layer:
     """One stage as a Brian2 group, with plain arrays into and out of it."""
 
     def __init__(self, stage: Stage, index: int, batch: int, clock: Any, target: str) -> None:
-        self.stage, self.shape = stage, (batch, stage.neurons)
-        circuit = stage.circuit
-        units = {name: NAMES.get(declaration.unit, "1") for name, declaration in declarations(circuit).items()}
-        varied = {name for name, values in stage.parameters.items() if values.min() != values.max()}
-        lines = [circuit.equations, "q : volt", "noise : volt"]
-        lines += [f"{name} : {units[name]} (constant)" for name in sorted(varied)]
-        constants = {
-            name: float(values[0]) * (1 if units[name] == "1" else getattr(brian2, units[name]))
-            for name, values in stage.parameters.items()
-            if name not in varied
-        }
-        self.group = brian2.NeuronGroup(
-            batch * stage.neurons,
-            "\n".join(lines),
-            threshold=circuit.threshold,
-            reset=circuit.reset,
-            method=circuit.method,
-            namespace=constants,
-            clock=clock,
-            codeobj_class=TARGETS[target],
+        self.stage, self.shape, self.wiring = stage, (batch, stage.neurons), wiring(stage)
+        self.group = group(stage.circuit, stage.parameters, batch, clock, target)
+        self._schedule(index, stage.circuit.inject, clock)
+        self.drive, self.noise, self.v = (
+            self._variable(name).reshape(self.shape) for name in ("drive", "noise", stage.circuit.membrane)
         )
-        self._schedule(index, circuit.charge, clock)
-        for name in varied:
-            self._variable(name)[:] = np.tile(stage.parameters[name], batch)
-        self.q, self.noise, self.v = (self._variable(name).reshape(self.shape) for name in ("q", "noise", "v"))
-        initial = {state: np.asarray(stage.parameters[name]) for state, name in circuit.initial.items()}
+        initial = {state: np.zeros(stage.neurons) for state in self.group.equations.diff_eq_names}
+        initial |= {state: np.asarray(stage.parameters[name]) for state, name in stage.circuit.initial.items()}
+        if stage.circuit.refractory:
+            initial |= {"lastspike": np.full(stage.neurons, LONG_AGO), "not_refractory": np.ones(stage.neurons, bool)}
         self._initial = [(self._variable(state).reshape(self.shape), values) for state, values in initial.items()]
-        self._pre = np.ones((batch, 0))
+        self.inputs = np.zeros((batch, 0))
         self.spikes = np.zeros(self.shape)
-        self._sampled = self.v
+        self.sampled = self.v
+        self._mean = self._sigma = np.zeros(0)
 
     def _variable(self, name: str) -> Array:
         values: Array = self.group.variables[name].get_value()
         return values
 
-    def _schedule(self, index: int, charge: str, clock: Any) -> None:
+    def _schedule(self, index: int, inject: str, clock: Any) -> None:
         group = self.group
-        group.run_regularly(charge, clock=clock, when=f"inject_{index}", codeobj_class=group.codeobj_class)
+        group.run_regularly(inject, clock=clock, when=f"inject_{index}", codeobj_class=group.codeobj_class)
         group.state_updater.when = f"groups_{index}"
         if group.thresholder:
             group.thresholder["spike"].when = f"fire_{index}"
@@ -127,26 +178,49 @@ class _Layer:
         for state, values in self._initial:
             state[...] = values
 
-    def drive(self, inputs: Array) -> None:
-        """Set the charge of this step from the inputs [batch, rows without bias rows]."""
-        self._pre = self.with_bias(inputs)
-        np.matmul(self._pre, self.stage.weights(), out=self.q)
+    def product(self, inputs: Array) -> None:
+        """Take the product of the array with the inputs [batch, size]: the mean, and the spread of reading it."""
+        self.inputs = inputs
+        self._mean = self._product(inputs, self.stage.weights())
+        variance = self.stage.variance()
+        self._sigma = np.zeros(0) if variance is None else np.sqrt(self._product(inputs, variance, power=2))
 
-    def with_bias(self, inputs: Array) -> Array:
-        if not self.stage.bias_rows:
-            return inputs
-        return np.hstack([inputs, np.ones((len(inputs), self.stage.bias_rows))])
+    def _product(self, inputs: Array, weights: Array, power: int = 1) -> Array:
+        rows = len(weights) - self.stage.bias_rows
+        bias = np.repeat(weights[rows:].sum(axis=0), self.wiring.positions)
+        return self.wiring.product(inputs, weights[:rows], power) + bias
+
+    def deliver(self, read: Array | None, below: Array | None) -> None:
+        """Set the drive of this step: product, noise of reading it [batch, neurons], converter, shortcut."""
+        drive = self._mean if read is None or not self._sigma.size else self._mean + self._sigma * read
+        drive = gridded(drive, self.stage.grid_out)
+        shortcut = self.stage.shortcut
+        if shortcut is not None and below is not None:
+            drive = drive.reshape(len(drive), *shortcut.outputs).copy()
+            drive[:, : shortcut.inputs[0]] += shortcut.drive * shortcut(below)
+        self.drive[...] = drive.reshape(self.shape)
 
     def sample(self) -> None:
         """Take this step's spikes and membrane, which the reset is about to change."""
-        self._sampled = self.v.copy()
+        self.sampled = self.v.copy()
         self.spikes = np.zeros(self.shape)
         if self.group.thresholder:
             spikespace = self.group.variables["_spikespace"].get_value()
             self.spikes.ravel()[spikespace[: spikespace[-1]]] = 1.0
 
-    def snapshot(self) -> StageState:
-        return StageState(pre=self._pre, spikes=self.spikes, v=self._sampled)
+    def state(self, *, held: bool, v: bool, gate: float | None, closed: bool) -> StageState:
+        """What a watcher sees of this step."""
+        near = None
+        if gate is not None:
+            threshold = self.stage.parameters[self.stage.circuit.roles["threshold"]]
+            near = (np.abs(self.sampled - threshold) < (0.0 if closed else gate))[None]
+        return StageState(
+            inputs=self.inputs[None],
+            held=held,
+            spikes=self.spikes[None],
+            v=self.sampled[None] if v else None,
+            gate=near,
+        )
 
 
 class _Run:
@@ -157,45 +231,75 @@ class _Run:
         layers: list[_Layer],
         windows: Iterator[Window],
         steps: int,
-        on_step: OnStep | None,
+        watch: Watch | None,
         on_window: OnWindow | None,
     ) -> None:
         self.layers, self.windows, self.steps = layers, windows, steps
-        self.on_step, self.on_window = on_step, on_window
+        self.watch, self.on_window = watch, on_window
         self.step = 0
         self.window: Window | None = None
-        self.input_changed = True
+        self.changed = True
+        self.noise: list[Array | None] = []
+        self.reads: list[Array | None] = []
 
     def begin(self) -> None:
         """Start a window at its first step; hand out the step's noise."""
         if self.step == 0:
             self.window = next(self.windows)
-            self.input_changed = True
+            self.changed = True
+            self._draw(self.window)
             for layer in self.layers:
                 layer.clear()
-        assert self.window is not None
-        for layer, noise in zip(self.layers, self.window.noise, strict=False):
+        for layer, noise in zip(self.layers, self.noise, strict=False):
             if noise is not None:
                 layer.noise[...] = noise[self.step]
+
+    def _draw(self, window: Window) -> None:
+        def drawn(key: int, layer: _Layer) -> Array:
+            return normals(key, window.numbers, 0, self.steps, layer.stage.neurons)
+
+        self.noise = [
+            np.sum([white.sigma * drawn(white.key, layer) for white in noise], axis=0)
+            if isinstance(noise, tuple)
+            else noise
+            for layer, noise in zip(self.layers, window.noise, strict=False)
+        ]
+        keys = (*window.reads, *(None for _ in self.layers))
+        self.reads = [
+            None if key is None else drawn(key, layer) for layer, key in zip(self.layers, keys, strict=False)
+        ]
 
     def driver(self, index: int) -> Callable[[], None]:
         """Return the operation that drives stage `index`; the product with constant inputs is made once per window."""
         layer = self.layers[index]
-        if index:
-            return lambda: layer.drive(self.layers[index - 1].spikes)
 
-        def first() -> None:
-            if self.input_changed:
-                assert self.window is not None
-                layer.drive(self.window.inputs)
-                self.input_changed = False
+        def drive() -> None:
+            assert self.window is not None
+            if index:
+                layer.product(self.layers[index - 1].spikes)
+            elif self.changed:
+                layer.product(gridded(self.window.inputs, layer.stage.grid_in))
+                self.changed = False
+            read, shortcut = self.reads[index], layer.stage.shortcut
+            layer.deliver(
+                None if read is None else read[self.step],
+                None if shortcut is None else self.layers[shortcut.source].spikes,
+            )
 
-        return first
+        return drive
 
     def finish(self) -> None:
         """Call back after the step, and after the window's last step."""
-        if self.on_step is not None:
-            self.input_changed = self.on_step(self.step, [layer.snapshot() for layer in self.layers])
+        watch = self.watch
+        if watch is not None:
+            for index, layer in enumerate(self.layers):
+                state = layer.state(
+                    held=index == 0,
+                    v=bool(watch.v) and watch.v[index],
+                    gate=watch.gate[index] if watch.gate else None,
+                    closed=self.step < watch.gate_from,
+                )
+                self.changed |= watch.see(index, self.step, state)
         self.step += 1
         if self.step == self.steps:
             self.step = 0

@@ -2,38 +2,51 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.quantity import Parameters, quantity
 from chipsim.signals import LocalSignals
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(Parameters, ABC):
     """A local learning rule. Each array of the chip runs it alone, from its own `LocalSignals`.
 
-    reads: the signals it uses in hidden and in read-out arrays; all others arrive as None. gate: half-width of the
-    comparator window around the threshold, relative to the circuit's unit voltage.
+    The rule makes a column signal d_i; the cell where row j crosses column i multiplies it with what the row carries,
+
+        dL/dW_ij = sum over steps, samples and positions of row_j d_i
+
+    reads: the signals it uses in hidden and in read-out arrays; all others arrive as None. looks_back: whether the
+    column signal comes for earlier steps too, so that rows have to remember what they carried. gate: half-width of the
+    comparator window around the threshold, relative to the circuit's scale.
     """
 
     reads: ClassVar[frozenset[str]]
+    looks_back: ClassVar[bool] = False
     gate: float = quantity(0.2, "1", (0.0, 1e3), "Yang 2022, released code")
+
+    def silent(self, window: int) -> int:
+        """Return how many steps of a window pass before the rule looks at the gate."""
+        return 0
+
+    def rows(self, readout: bool) -> Literal["pre", "trace"]:
+        """Return what the rows carry for learning: "pre", their spikes or input codes of the step, or "trace", the
+        leaky sum of these that a row circuit keeps, with the design's `trace_tau`.
+        """
+        return "pre"
 
     def check(self, circuit: Circuit) -> None:
         """Raise ParameterError where the rule is wrong for this neuron circuit."""
 
     @abstractmethod
-    def init(self, batch: int, rows: int, columns: int) -> Any:
+    def init(self) -> Any:
         """Return the state at the start of a window."""
 
     @abstractmethod
-    def update(self, state: Any, signals: LocalSignals) -> tuple[Any, Array | None]:
-        """Take one step's signals; return the new state, and the gradient [rows, columns] of the local loss, averaged
-        over the batch, or None where this step teaches nothing. Neither argument is edited.
+    def update(self, state: Any, signals: LocalSignals) -> tuple[Any, AnyArray | None]:
+        """Take one step's signals; return the new state, and the column signal [steps, batch, neurons] of the last
+        steps up to this one, of a local loss averaged over the batch; None where this step teaches nothing. Arrays are
+        of the engine's kind: operators, and functions of `namespace`. Neither argument is edited.
         """

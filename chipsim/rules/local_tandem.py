@@ -6,31 +6,22 @@ units of the unit step; sigma'(u) = 1 where |u - threshold| < gate, else 0 (the 
 The softmax is one circuit across the columns of the read-out; everything else stays within a column and its rows.
 """
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, Literal, NamedTuple, final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
 from chipsim.rules.base import Rule
 from chipsim.signals import LocalSignals
 
-Array = NDArray[np.float64]
 
-
-def softmax(values: Array) -> Array:
+def softmax(values: AnyArray) -> AnyArray:
     """Softmax over the columns."""
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    shares: Array = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
-def outer(pre: Array, delta: Array) -> Array:
-    """Sum over the batch of pre_j delta_i, as [rows, columns]."""
-    product: Array = pre.T @ delta
-    return product
+    xp = namespace(values)
+    powers = xp.exp(values - xp.max(values, axis=-1, keepdims=True))
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
 
 
 @final
@@ -44,11 +35,11 @@ class LocalTandem(Rule):
 
         dL/dW_ij = sum over t >= warm_up of 1 / B (softmax(z[t] / (t+1)) - target)_i / (t+1) x_j[t]
 
-    warm_up: steps before teaching begins, below the window. State: the counter [batch, columns].
+    warm_up: steps before teaching begins, below the window. State: the counter [batch, neurons].
     Source: Yang et al. 2022 (released code): T = 16, warm_up = 12.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "value", "target"})
+    reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "value", "target"})
     warm_up: int = 12
 
     def __post_init__(self) -> None:
@@ -58,32 +49,37 @@ class LocalTandem(Rule):
                 f"LocalTandem.warm_up must be a whole number of steps of at least 0, not {self.warm_up!r}"
             )
 
-    def init(self, batch: int, rows: int, columns: int) -> Array:
-        return np.zeros((batch, columns))
+    def silent(self, window: int) -> int:
+        return self.warm_up
 
-    def update(self, state: Array, signals: LocalSignals) -> tuple[Array, Array | None]:
+    def init(self) -> None:
+        return None
+
+    def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
         if self.warm_up >= signals.window:
             raise ParameterError(
                 f"LocalTandem.warm_up = {self.warm_up} leaves no step to teach in a window of {signals.window}"
             )
-        counter = state if signals.readout else state + _seen(signals.spikes)
+        counter = state
+        if not signals.readout:
+            counter = _seen(signals.spikes) if state is None else state + _seen(signals.spikes)
         if signals.step < self.warm_up:
             return counter, None
         elapsed, target = signals.step + 1, _seen(signals.target)
         if signals.readout:
-            delta = (softmax(_seen(signals.value) / elapsed) - target) / (len(target) * elapsed)
+            delta = (softmax(_seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))
         else:
-            delta = 2 / target.size * (counter / elapsed - target) / elapsed * _seen(signals.gate)
-        return counter, outer(_seen(signals.pre), delta)
+            error = (counter * (1 / elapsed) - target) * (2 / (math.prod(target.shape) * elapsed))
+            delta = _gated(signals, error)
+        return counter, delta[None]
 
 
 class History(NamedTuple):
     """What a window has shown so far, one entry per step."""
 
-    pre: tuple[Array, ...] = ()
-    spikes: tuple[Array, ...] = ()
-    gate: tuple[Array, ...] = ()
-    membrane: tuple[Array, ...] = ()
+    spikes: tuple[AnyArray, ...] = ()
+    gate: tuple[AnyArray, ...] = ()
+    membrane: tuple[AnyArray, ...] = ()
 
 
 @final
@@ -100,43 +96,44 @@ class LocalTandemOffline(Rule):
     State: the window so far. Source: derived from Yang et al. 2022.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "membrane", "value", "target"})
+    reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "membrane", "value", "target"})
+    looks_back: ClassVar[bool] = True
 
     def check(self, circuit: Circuit) -> None:
         nominal = circuit.nominal()
-        if getattr(circuit, "soft_reset", False) or nominal.get("v_reset", circuit.v_rest) != circuit.v_rest:
+        if getattr(circuit, "soft_reset", False) or nominal.get("v_reset", circuit.rest) != circuit.rest:
             raise ParameterError(
                 f"LocalTandemOffline is the gradient through a hard reset to rest, which this {type(circuit).__name__} "
                 "has not; take LocalTandem or LocalTandemTrace"
             )
+        if circuit.port != "charge":
+            raise ParameterError(
+                f"LocalTandemOffline is the gradient of a membrane that gathers charge, not of {type(circuit).__name__}; "
+                "take LocalTandem or LocalTandemTrace"
+            )
 
-    def init(self, batch: int, rows: int, columns: int) -> History:
+    def init(self) -> History:
         return History()
 
-    def update(self, state: History, signals: LocalSignals) -> tuple[History, Array | None]:
-        pre = (*state.pre, _seen(signals.pre))
+    def update(self, state: History, signals: LocalSignals) -> tuple[History, AnyArray | None]:
         last = signals.step == signals.window - 1
         if signals.readout:
-            return History(pre=pre), _readout_gradient(pre, signals) if last else None
+            return state, _readout_signal(signals) if last else None
         history = History(
-            pre=pre,
             spikes=(*state.spikes, _seen(signals.spikes)),
             gate=(*state.gate, _seen(signals.gate)),
             membrane=(*state.membrane, _seen(signals.membrane)),
         )
-        return history, self._gradient(history, signals) if last else None
+        return history, self._adjoint(history, signals) if last else None
 
     @staticmethod
-    def _gradient(history: History, signals: LocalSignals) -> Array:
+    def _adjoint(history: History, signals: LocalSignals) -> AnyArray:
         lam, share = signals.leak, _rate_error(history.spikes, signals) / signals.window
-        later = np.zeros_like(share)
-        deltas: list[Array] = []
-        for spikes, gate, u in zip(
-            *(reversed(h) for h in (history.spikes, history.gate, history.membrane)), strict=True
-        ):
-            later = gate * (share - lam * u * later) + lam * (1 - spikes) * later
+        xp, later, deltas = namespace(share), share * 0.0, []
+        for spikes, gate, u in zip(*(reversed(kept) for kept in history), strict=True):
+            later = xp.where(gate, share - lam * u * later, 0.0) + lam * (1 - spikes) * later
             deltas.append(later)
-        return _summed(history.pre, deltas[::-1])
+        return xp.stack(deltas[::-1])
 
 
 @final
@@ -147,54 +144,49 @@ class LocalTandemTrace(Rule):
         p_j[t] = row_leak p_j[t-1] + x_j[t]      dL/dW_ij ~ e_i / T sum_t sigma'(u_i[t]) p_j[t]
 
     The gradient of the rate loss with du[t]/du[t-1] := row_leak: not the exact one. The decay is the row circuit's
-    own. Read-out arrays as in the offline form. State: (trace, window so far). Source: derived from Yang et al. 2022.
+    own. Read-out arrays as in the offline form. State: the window so far. Source: derived from Yang et al. 2022.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "value", "target"})
+    reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "value", "target"})
+    looks_back: ClassVar[bool] = True
 
-    def init(self, batch: int, rows: int, columns: int) -> tuple[Array, History]:
-        return np.zeros((batch, rows)), History()
+    def rows(self, readout: bool) -> Literal["pre", "trace"]:
+        return "pre" if readout else "trace"
 
-    def update(self, state: tuple[Array, History], signals: LocalSignals) -> tuple[tuple[Array, History], Array | None]:
-        trace, history = state
+    def init(self) -> History:
+        return History()
+
+    def update(self, state: History, signals: LocalSignals) -> tuple[History, AnyArray | None]:
         last = signals.step == signals.window - 1
         if signals.readout:
-            history = History(pre=(*history.pre, _seen(signals.pre)))
-            return (trace, history), _readout_gradient(history.pre, signals) if last else None
-        trace = signals.row_leak * trace + _seen(signals.pre)
+            return state, _readout_signal(signals) if last else None
         history = History(
-            pre=(*history.pre, trace),
-            spikes=(*history.spikes, _seen(signals.spikes)),
-            gate=(*history.gate, _seen(signals.gate)),
+            spikes=(*state.spikes, _seen(signals.spikes)),
+            gate=(*state.gate, _seen(signals.gate)),
         )
         if not last:
-            return (trace, history), None
+            return history, None
         share = _rate_error(history.spikes, signals) / signals.window
-        return (trace, history), _summed(history.pre, [share * gate for gate in history.gate])
+        xp = namespace(share)
+        return history, xp.where(xp.stack(history.gate), share, 0.0)
 
 
-def _seen(signal: Array | None) -> Array:
+def _seen(signal: AnyArray | None) -> AnyArray:
     if signal is None:
         raise ParameterError("a rule read a signal that it does not declare in `reads`")
     return signal
 
 
-def _rate_error(spikes: tuple[Array, ...], signals: LocalSignals) -> Array:
+def _gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
+    return namespace(values).where(_seen(signals.gate), values, 0.0)
+
+
+def _rate_error(spikes: tuple[AnyArray, ...], signals: LocalSignals) -> AnyArray:
     target = _seen(signals.target)
-    error: Array = 2 / target.size * (sum(spikes[1:], spikes[0]) / signals.window - target)
-    return error
+    return (2 / math.prod(target.shape)) * (sum(spikes[1:], spikes[0]) / signals.window - target)
 
 
-def _readout_gradient(pre: tuple[Array, ...], signals: LocalSignals) -> Array:
+def _readout_signal(signals: LocalSignals) -> AnyArray:
     target = _seen(signals.target)
     delta = (softmax(_seen(signals.value) / signals.window) - target) / (len(target) * signals.window)
-    return _summed(pre, [delta] * len(pre))
-
-
-def _summed(pre: tuple[Array, ...], deltas: list[Array]) -> Array:
-    """Sum over steps of pre[t]^T delta[t]; one product where one of the two factors is the same in every step."""
-    if all(array is pre[0] for array in pre):
-        return outer(pre[0], sum(deltas[1:], deltas[0]))
-    if all(delta is deltas[0] for delta in deltas):
-        return outer(sum(pre[1:], pre[0]), deltas[0])
-    return outer(np.concatenate(pre), np.concatenate(deltas))
+    return namespace(delta).broadcast_to(delta[None], (signals.window, *delta.shape))

@@ -4,12 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray
 from chipsim.crossbar import Cells, Crossbar
 from chipsim.quantity import Parameters
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,5 +15,5 @@ class Writer(Parameters, ABC):
     """Turns a wanted change into writes."""
 
     @abstractmethod
-    def write(self, array: Crossbar, cells: Cells, change: Array, rng: np.random.Generator, time: float) -> Cells:
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: np.random.Generator, time: float) -> Cells:
         """Return the cells after writing `change` [rows, columns], in weights, at `time` [s]; nothing is edited."""

@@ -6,7 +6,8 @@ from typing import final
 import numpy as np
 
 from chipsim.crossbar import Cells, Crossbar
-from chipsim.writers.base import Array, Writer
+from chipsim.arrays import AnyArray
+from chipsim.writers.base import Writer
 
 
 @final
@@ -18,5 +19,5 @@ class Direct(Writer):
     The controller's memory of `wanted` is exact (a digital copy of every weight).
     """
 
-    def write(self, array: Crossbar, cells: Cells, change: Array, rng: np.random.Generator, time: float) -> Cells:
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: np.random.Generator, time: float) -> Cells:
         return array.programme(cells, cells.wanted + change, rng, time)

@@ -1,0 +1,401 @@
+"""The fast engine: the circuits' text as tensor functions, chunks of steps at a time, stage after stage.
+
+Feed-forward stages need not wait for each other step by step: within a chunk of K steps each stage makes one product
+[K batch, rows] x [rows, columns] and then one scan of its circuits over the K steps, its state carried to the next
+chunk. The scan is a loop of the lowered text, which torch.compile fuses into one pass where that pays.
+"""
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from chipsim.effects import Grid
+from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window
+from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
+from chipsim.errors import ParameterError
+from chipsim.streams import FIRST, GAMMA, SECOND, White, sample_keys
+from chipsim.wiring import Wiring
+
+log = logging.getLogger("chipsim")
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+CHUNK = 16
+"""Steps of a chunk at most: more of them gain nothing and take memory and time to compile."""
+NODE_SECONDS = 4e-10
+"""What an operation on one neuron costs in one step when it is not compiled, about."""
+NORMAL_SECONDS = 2e-8
+COMPILE_SECONDS = 30.0
+SMALL = 1 << 14
+"""Neuron-steps in a chunk from which on compiling makes a difference."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Torch(Engine):
+    """PyTorch engine: the same text as in the Brian2 engine, lowered to tensors.
+
+    dtype: "float32" or "float64". device: "cpu", "cuda"; the GPU by default where there is one. compile: whether scans
+    are compiled, which takes some seconds for each kind of stage; by default once the work of this process has been
+    worth it. memory: bytes that the arrays of one chunk of steps may take, weights apart; it sets the steps per chunk.
+    Raises ParameterError for a dtype, device or budget that cannot be.
+    """
+
+    dtype: str = "float32"
+    device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    compile: bool | None = None
+    memory: float = 2e9
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ParameterError(f"unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ParameterError(f"device {self.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        if not self.memory > 0:
+            raise ParameterError(f"memory must be above 0 bytes, not {self.memory:g}")
+
+    def array(self, values: Array) -> Tensor:
+        return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
+
+    @torch.no_grad()
+    def outer(self, stage: Stage, inputs: Tensor, bias: Sequence[float], delta: Tensor, *, held: bool) -> Tensor:
+        wiring = _wiring(stage)
+        steps, batch, neurons = delta.shape
+        by_column = delta.reshape(steps, batch, wiring.columns, -1).sum((1, 3))
+        rows = (torch.tensor(bias, dtype=delta.dtype, device=delta.device) @ by_column).expand(stage.bias_rows, -1)
+        if held:
+            inputs, delta = inputs[:1], delta.sum(0, keepdim=True)
+        pooled = _pooled(wiring, inputs.reshape(-1, wiring.size))
+        delta = delta.reshape(-1, neurons)
+        if wiring.kernel is None:
+            return torch.cat([pooled.T @ delta, rows])
+        shape = (wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
+        kernel = torch.nn.grad.conv2d_weight(
+            pooled.reshape(-1, *wiring.pooled), shape, delta.reshape(-1, *wiring.outputs),
+            stride=wiring.stride, padding=wiring.padding, groups=wiring.groups,
+        )  # fmt: skip
+        return torch.cat([kernel.reshape(wiring.columns, -1).T, rows])
+
+    @torch.no_grad()
+    def run(
+        self,
+        stages: Sequence[Stage],
+        windows: Iterable[Window],
+        *,
+        count: int,
+        batch: int,
+        steps: int,
+        step: float,
+        watch: Watch | None = None,
+        on_window: OnWindow | None = None,
+    ) -> None:
+        iterator = iter(windows)
+        run: _Run | None = None
+        for _ in range(count):
+            window = next(iterator)
+            if run is None:
+                run = _Run(self, stages, window, count, batch, steps, step, watch)
+            run.window(window)
+            if on_window is not None:
+                on_window(run.banks[-1].membrane.clone())
+
+
+def _wiring(stage: Stage) -> Wiring:
+    if stage.wiring is not None:
+        return stage.wiring
+    return Wiring(inputs=(len(stage.weights()) - stage.bias_rows,), columns=stage.neurons)
+
+
+def _pooled(wiring: Wiring, inputs: Tensor) -> Tensor:
+    """What reaches the rows, flat, of inputs [..., size]."""
+    if wiring.pool == 1:
+        return inputs
+    return functional.avg_pool2d(inputs.reshape(-1, *wiring.inputs), wiring.pool).flatten(1)
+
+
+def product(wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, power: int = 1) -> Tensor:
+    """Return what an array [rows + bias rows, columns] gives its neurons [n, neurons] for inputs [n, size], with every
+    row's drive raised to `power`.
+    """
+    rows = len(weights) - bias_rows
+    bias = weights[rows:].sum(0)
+    pooled = _pooled(wiring, inputs)
+    driven = pooled if power == 1 else pooled**power
+    if wiring.kernel is None:
+        return torch.addmm(bias, driven, weights[:rows])
+    kernel = weights[:rows].T.reshape(wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
+    images = driven.reshape(-1, *wiring.pooled)
+    return functional.conv2d(images, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups).flatten(1)
+
+
+# ------------------------------------------------------------------------------------------------ noise in a scan
+
+
+def _signed(number: np.uint64) -> int:
+    return int(np.array(number, dtype=np.uint64).view(np.int64))
+
+
+_GAMMA, _FIRST, _SECOND = (_signed(number) for number in (GAMMA, FIRST, SECOND))
+
+
+class Places(NamedTuple):
+    """What the noise of a chunk is computed from: SplitMix64's constants, and the place of every pair of normals."""
+
+    gamma: Tensor
+    pairs: Tensor
+
+    @classmethod
+    def of(cls, first: int, count: int, size: int, device: str) -> "Places":
+        """Return the places of `count` steps from `first` on, of `size` neurons: [count, 1, pairs]."""
+        half = (size + 1) // 2
+        pairs = torch.arange(first * half + 1, (first + count) * half + 1, device=device).reshape(count, 1, half)
+        return cls(torch.tensor(_GAMMA, device=device), pairs)
+
+
+def normals(keys: Tensor, places: Places, size: int, dtype: torch.dtype) -> Tensor:
+    """The normals of `chipsim.streams.normals` [steps, samples, size], from the keys of the samples."""
+    words = keys[:, None] + places.pairs * places.gamma
+    words = (words ^ ((words >> 30) & 0x3FFFFFFFF)) * _FIRST
+    words = (words ^ ((words >> 27) & 0x1FFFFFFFFF)) * _SECOND
+    words = words ^ ((words >> 31) & 0x1FFFFFFFF)
+    radius = torch.sqrt(-2 * torch.log((((words >> 32) & 0xFFFFFFFF).to(dtype) + 0.5) * 2.0**-32))
+    angle = (words & 0xFFFFFFFF).to(dtype) * (2 * math.pi * 2.0**-32)
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 2)[..., :size]
+
+
+# -------------------------------------------------------------------------------------------------------- the scan
+
+
+class Chunk(NamedTuple):
+    """What a scan takes besides state: drive [steps or 1, batch, neurons] and its spread by read noise, converters'
+    (step, limit), what a shortcut adds, noise as values or as (keys, sigma), and where noise is drawn.
+    """
+
+    drive: Tensor
+    sigma: Tensor | None
+    grid: tuple[Tensor, Tensor] | None
+    extra: Tensor | None
+    noise: Tensor | None
+    white: tuple[tuple[Tensor, Tensor], ...]
+    read: Tensor | None
+    places: Places | None
+
+
+def scan(
+    advance: Callable[..., Any], steps: int, chunk: Chunk, states: tuple[Tensor, ...], constants: tuple[Tensor, ...],
+    keep_v: bool,
+) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, ...]]:  # fmt: skip
+    """Run a bank of circuits over some steps; return spikes and membranes [steps, batch, neurons], and the state."""
+    dtype, size = states[0].dtype, chunk.drive.shape[2]
+    drive = chunk.drive
+    if chunk.sigma is not None and chunk.read is not None and chunk.places is not None:
+        drive = drive + chunk.sigma * normals(chunk.read, chunk.places, size, dtype)
+    if chunk.grid is not None:
+        lsb, limit = chunk.grid
+        drive = torch.clamp(torch.round(drive / lsb) * lsb, -limit, limit)
+    if chunk.extra is not None:
+        drive = drive + chunk.extra
+    noise = chunk.noise
+    for keys, sigma in chunk.white:
+        assert chunk.places is not None
+        drawn = sigma * normals(keys, chunk.places, size, dtype)
+        noise = drawn if noise is None else noise + drawn
+    spikes, membranes = [], []
+    for k in range(steps):
+        *new, fired, v = advance(*states, drive[k if drive.shape[0] > 1 else 0], None if noise is None else noise[k], *constants)
+        states = tuple(new)
+        if fired is not None:
+            spikes.append(fired.to(dtype))
+        if keep_v:
+            membranes.append(v)
+    return torch.stack(spikes) if spikes else None, torch.stack(membranes) if membranes else None, states
+
+
+_compiled: dict[str, Callable[..., Any]] = {}
+_spent = [0.0]
+"""Seconds that scans of this process took, or will take, without compiling, about."""
+
+
+def _compiled_scan() -> Callable[..., Any]:
+    if "scan" not in _compiled:
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+        _compiled["scan"] = torch.compile(scan, dynamic=True)
+    return _compiled["scan"]
+
+
+def _compiler_found(device: str) -> bool:
+    return device != "cpu" or any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
+
+
+# --------------------------------------------------------------------------------------------------------- a run
+
+
+class _Bank:
+    """One stage in a run: its circuits' state and constants as tensors."""
+
+    def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
+        self.engine, self.stage, self.wiring = engine, stage, _wiring(stage)
+        self.lowered: Lowered = lower(stage.circuit, step, noisy)
+        parameters = {name: engine.array(values) for name, values in stage.parameters.items()}
+        constants = self.lowered.setup(*(parameters[name] for name in self.lowered.parameters))
+        self.constants: tuple[Tensor, ...] = tuple(constants)
+        role = stage.circuit.roles.get("threshold")
+        self.threshold = parameters[role] if role else None
+        zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
+        starts = {name: parameters[value] for name, value in stage.circuit.initial.items()} | {ELAPSED: zero + FOREVER}
+        self._initial = [starts.get(name, zero).expand(batch, -1).contiguous() for name in self.lowered.states]
+        self.membrane = self._initial[self.lowered.states.index(stage.circuit.membrane)]
+        self.states: tuple[Tensor, ...] = tuple(self._initial)
+        self.inputs = torch.empty(0)
+        self.spikes: Tensor | None = None
+        self.mean = self.sigma = None
+
+    @property
+    def nodes(self) -> int:
+        return len(self.lowered.step.graph.nodes)
+
+    def clear(self) -> None:
+        """Start a window from the initial state."""
+        self.states, self.mean = tuple(self._initial), None
+
+    def product(self, inputs: Tensor) -> None:
+        """Take the product of the array with the inputs [steps, batch, size]: the mean, and the spread of reading."""
+        stage, flat = self.stage, inputs.reshape(-1, inputs.shape[-1])
+        shape = (*inputs.shape[:2], stage.neurons)
+        self.inputs = inputs
+        self.mean = product(self.wiring, flat, stage.weights(), stage.bias_rows).reshape(shape)
+        variance = stage.variance()
+        self.sigma = None
+        if variance is not None:
+            self.sigma = product(self.wiring, flat, variance, stage.bias_rows, power=2).sqrt_().reshape(shape)
+
+
+class _Run:
+    """Windows through all stages, chunk by chunk."""
+
+    def __init__(
+        self, engine: Torch, stages: Sequence[Stage], window: Window, count: int, batch: int, steps: int, step: float,
+        watch: Watch | None,
+    ) -> None:  # fmt: skip
+        self.engine, self.batch, self.steps, self.watch = engine, batch, steps, watch
+        noise = (*window.noise, *(None for _ in stages))
+        self.banks = [
+            _Bank(engine, stage, batch, step, given is not None) for stage, given in zip(stages, noise, strict=False)
+        ]
+        self.chunk = self._chunk()
+        self.scan = self._scan(count, window)
+
+    def _chunk(self) -> int:
+        """Steps per chunk within the budget: what comes in, drives, spikes and signals of the largest stage, and spikes
+        that shortcuts still need.
+        """
+        if self.watch is not None and self.watch.every_step:
+            return 1
+        kept = sum(self.banks[b.stage.shortcut.source].stage.neurons for b in self.banks if b.stage.shortcut)
+        widest = max(bank.wiring.size + 4 * bank.stage.neurons for bank in self.banks)
+        per_step = self.batch * (kept + widest) * DTYPES[self.engine.dtype].itemsize
+        return max(1, min(self.steps, CHUNK, int(self.engine.memory / per_step)))
+
+    def _scan(self, count: int, window: Window) -> Callable[..., Any]:
+        """Return the scan for this run, compiled where the work is worth it."""
+        engine, work = self.engine, count * self.batch * self.steps
+        noisy = [sum(isinstance(given, tuple) for given in window.noise), sum(key is not None for key in window.reads)]
+        per_neuron = [bank.nodes * NODE_SECONDS + any(noisy) * NORMAL_SECONDS for bank in self.banks]
+        expected = work * sum(t * bank.stage.neurons for t, bank in zip(per_neuron, self.banks, strict=True))
+        _spent[0] += expected
+        wanted = engine.compile if engine.compile is not None else _spent[0] > COMPILE_SECONDS
+        if wanted and not _compiler_found(engine.device):
+            log.warning("no C++ compiler was found: the fast engine runs without torch.compile")
+            wanted = False
+        how = "compiled" if wanted else "eager"
+        log.info("%s scan: about %.1f s of work without compiling, %.1f s so far", how, expected, _spent[0])
+        return _compiled_scan() if wanted else scan
+
+    def window(self, window: Window) -> None:
+        """Run one window through all chunks."""
+        inputs = self.engine.array(window.inputs)[None]
+        grid = self.banks[0].stage.grid_in
+        held = _gridded(inputs, grid)
+        for bank in self.banks:
+            bank.clear()
+        for first in range(0, self.steps, self.chunk):
+            count, below = min(self.chunk, self.steps - first), held
+            for index, bank in enumerate(self.banks):
+                if index or bank.mean is None:
+                    bank.product(below)
+                spikes, state = self._advance(bank, index, window, first, count)
+                below = bank.spikes = spikes
+                if self.watch is not None and self.watch.see(index, first, state):
+                    self.banks[0].mean = None
+        last = self.banks[-1]
+        last.membrane = last.states[last.lowered.states.index(last.stage.circuit.membrane)]
+
+    def _advance(self, bank: _Bank, index: int, window: Window, first: int, count: int) -> tuple[Tensor, StageState]:
+        watch, stage = self.watch, bank.stage
+        keep_v = bool(watch and watch.v and watch.v[index])
+        width = watch.gate[index] if watch is not None and watch.gate else None
+        chunk = self._inputs(bank, index, window, first, count)
+        run = self.scan if count * self.batch * stage.neurons >= SMALL else scan
+        gated = watch is not None and width is not None and watch.gate_from < first + count
+        spikes, v, bank.states = run(bank.lowered.step, count, chunk, bank.states, bank.constants, keep_v or gated)
+        gate = None
+        if watch is not None and width is not None:
+            gate = torch.zeros((count, self.batch, stage.neurons), dtype=torch.bool, device=chunk.drive.device)
+            if gated:
+                start = max(0, watch.gate_from - first)
+                gate[start:] = (v[start:] - bank.threshold).abs_() < width
+        if spikes is None:
+            spikes = torch.zeros(1, dtype=chunk.drive.dtype, device=chunk.drive.device).expand(count, self.batch, stage.neurons)
+        inputs = bank.inputs if bank.inputs.shape[0] == count else bank.inputs.expand(count, -1, -1)
+        return spikes, StageState(inputs=inputs, held=index == 0, spikes=spikes, v=v if keep_v else None, gate=gate)
+
+    def _inputs(self, bank: _Bank, index: int, window: Window, first: int, count: int) -> Chunk:
+        engine, stage = self.engine, bank.stage
+        given = window.noise[index] if index < len(window.noise) else None
+        key = window.reads[index] if index < len(window.reads) else None
+        white = given if isinstance(given, tuple) else ()
+        drawn = bool(white) or (key is not None and bank.sigma is not None)
+        assert bank.mean is not None
+        return Chunk(
+            drive=bank.mean,
+            sigma=bank.sigma,
+            grid=None if stage.grid_out is None else tuple(self._scalar(value) for value in stage.grid_out),
+            extra=self._shortcut(stage),
+            noise=engine.array(given[first : first + count]) if isinstance(given, np.ndarray) else None,
+            white=tuple((self._keys(one.key, window), self._scalar(one.sigma)) for one in white),
+            read=self._keys(key, window) if drawn and key is not None else None,
+            places=Places.of(first, count, stage.neurons, engine.device) if drawn else None,
+        )
+
+    def _scalar(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=DTYPES[self.engine.dtype], device=self.engine.device)
+
+    def _keys(self, key: int, window: Window) -> Tensor:
+        return torch.as_tensor(sample_keys(key, window.numbers).view(np.int64), device=self.engine.device)
+
+    def _shortcut(self, stage: Stage) -> Tensor | None:
+        shortcut = stage.shortcut
+        if shortcut is None:
+            return None
+        spikes = self.banks[shortcut.source].spikes
+        assert spikes is not None
+        image = shortcut.drive * shortcut(spikes)
+        missing = shortcut.outputs[0] - shortcut.inputs[0]
+        if missing:
+            image = functional.pad(image, (0, 0) * (len(shortcut.outputs) - 1) + (0, missing))
+        return image.reshape(*spikes.shape[:2], -1)
+
+
+def _gridded(values: Tensor, grid: Grid | None) -> Tensor:
+    if grid is None:
+        return values
+    return torch.clamp(torch.round(values / grid.step) * grid.step, -grid.limit, grid.limit)
