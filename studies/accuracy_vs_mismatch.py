@@ -13,7 +13,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, passes, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, passes, prepare, taught
 
 STAGES = ("before", "after")
 
@@ -29,9 +29,10 @@ def trial(trial: Trial) -> xr.Dataset:
     train, percentile = found.data.train, float(options["percentile"])
     samples, epochs = passes(int(options["samples"]), len(train))
     mismatch = cs.Mismatch(sigma=float(trial.point["sigma"]))
-    drawn = dataclasses.replace(design(trial.settings), effects=(mismatch,))
+    network = found.teacher.network(percentile=percentile)
+    drawn = dataclasses.replace(fitted(design(trial.settings), network), effects=(mismatch,))
     chip = cs.fabricate(drawn, seed=trial.chip)
-    snn = cs.deploy(found.teacher.network(percentile=percentile), chip)
+    snn = cs.deploy(network, chip, engine=engine(trial.settings))
     before = snn.accuracy(found.judged)
     cs.learn(
         snn,

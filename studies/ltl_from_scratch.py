@@ -11,7 +11,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -32,8 +32,9 @@ def trial(trial: Trial) -> xr.Dataset:
     found, options = taught(trial.settings), trial.settings.options
     train = found.data.train
     samples = min(int(options["samples"]), len(train))
-    network = cs.Network.random(found.teacher.network().sizes, seed=trial.chip)
-    snn = cs.deploy(network, cs.fabricate(design(trial.settings), seed=trial.chip))
+    network = found.teacher.network().redrawn(seed=trial.chip)
+    chip = cs.fabricate(fitted(design(trial.settings), network), seed=trial.chip)
+    snn = cs.deploy(network, chip, engine=engine(trial.settings))
     accuracy: list[float] = []
     cs.learn(
         snn,

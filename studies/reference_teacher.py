@@ -1,16 +1,40 @@
-"""What the studies share: the options of learning, and one MLP teacher per data set, found again in the cache."""
+"""What the studies share: the options of learning, the engines, and the teachers, found again in the cache."""
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import chipsim as cs
+from chipsim.engines import Engine, Torch, reference
 from chipsim.factor import Factor
+from chipsim.mapping import required
 from chipsim.study import Settings
-from teachers import Teacher, datasets, mlp, train
+from teachers import Teacher, cifarnet, cnn, datasets, mlp, resnet20, train, vgg11
 from teachers.datasets import Dataset, Split
+from teachers.models import Model
 
 HIDDEN = {"digits": (128, 128)}
 """Hidden widths by data set; 512-512 where nothing is said, as in 784-512-512-10."""
 
-DATASETS = ("digits", "mnist", "fashion-mnist")
+DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10")
+NETWORKS: dict[str, Callable[[Dataset], Model]] = {
+    "mlp": lambda data: mlp(data, hidden=HIDDEN.get(data.name, (512, 512))),
+    "cnn": cnn,
+    "vgg11": vgg11,
+    "vgg11-quarter": lambda data: vgg11(data, width=0.25),
+    "cifarnet": cifarnet,
+    "resnet20": resnet20,
+}
+TRAINING: dict[str, dict[str, Any]] = {
+    "cnn": {"epochs": 6, "lr": 2e-3},
+    "vgg11-quarter": {"epochs": 12, "lr": 2e-3, "crop": 4, "flip": True},
+    "vgg11": {"epochs": 40, "lr": 2e-3, "crop": 4, "flip": True},
+    "cifarnet": {"epochs": 40, "lr": 2e-3, "crop": 4, "flip": True},
+    "resnet20": {"epochs": 40, "lr": 2e-3, "crop": 4, "flip": True},
+}
+"""How the teachers of convolutional networks are trained; the others by the defaults."""
+ENGINES: dict[str, Callable[[], Engine]] = {"torch": Torch, "brian": reference}
 LEARNING = (
     Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
     Factor(
@@ -20,6 +44,8 @@ LEARNING = (
         long_name="samples that accuracy is measured on; make choices on validation",
     ),
     Factor(name="percentile", values=(99.0,), long_name="percentile of the targets", range=(50.0, 100.0)),
+    Factor(name="network", values=("mlp",), choices=tuple(NETWORKS), long_name="network, and that of the teacher"),
+    Factor(name="engine", values=("torch",), choices=tuple(ENGINES), long_name="engine that simulates the chip"),
 )
 """The options of every study that learns from this teacher."""
 
@@ -41,9 +67,22 @@ class Taught:
 def taught(settings: Settings, *, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
     data = datasets.load(settings.dataset)
-    model = mlp(data, hidden=HIDDEN.get(settings.dataset, (512, 512)))
-    teacher = train(model, data, seed=settings.seed, progress=progress)
+    network = str(settings.options["network"])
+    teacher = train(
+        NETWORKS[network](data), data, seed=settings.seed, progress=progress, **TRAINING.get(network, {})
+    )
     return Taught(data, teacher, str(settings.options["split"]))
+
+
+def engine(settings: Settings) -> Engine:
+    """Return the engine that a run asks for."""
+    return ENGINES[str(settings.options["engine"])]()
+
+
+def fitted(design: cs.ChipDesign, network: cs.Network) -> cs.ChipDesign:
+    """Return the design with as many tiles, neurons and read-outs as the network takes, if it has fewer."""
+    sizes = {name: max(count, getattr(design, name)) for name, count in required(network, design).items()}
+    return dataclasses.replace(design, **sizes)
 
 
 def passes(samples: int, available: int) -> tuple[int, int]:

@@ -43,10 +43,11 @@ class Name:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A tensor operation on nodes."""
+    """A tensor operation on nodes; fixed: whether it depends on parameters alone."""
 
     function: Callable[..., Any]
     arguments: tuple[Node, ...]
+    fixed: bool
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -251,12 +252,16 @@ class _Reader:
             return arguments[0] if arguments[1] == 1.0 else arguments[1]
         if function is operator.pow and arguments[1] == 2.0:
             function, arguments = operator.mul, (arguments[0], arguments[0])
+        if function is operator.truediv and isinstance(arguments[0], float) and arguments[0] < 0:
+            return self._call(operator.neg, self._call(operator.truediv, -arguments[0], arguments[1]))
+        if function is operator.truediv and arguments[0] != 1.0 and self.fixed(arguments[1]):
+            return self._call(operator.mul, arguments[0], self._call(operator.truediv, 1.0, arguments[1]))
         if all(isinstance(argument, float) for argument in arguments):
             value = function(*(torch.tensor(argument, dtype=torch.float64) for argument in arguments))
             if value.dtype is not torch.bool:
                 return float(value)
         key = (function, *(a if isinstance(a, float | Name) else id(a) for a in arguments))
-        return self.nodes.setdefault(key, Call(function, arguments))
+        return self.nodes.setdefault(key, Call(function, arguments, all(map(self.fixed, arguments))))
 
     def _error(self, what: str) -> LoweringError:
         return LoweringError(f"{type(self.circuit).__name__}: the fast engine cannot run {what}")
@@ -266,10 +271,9 @@ class _Reader:
         outputs = [self.values[state] for state in self.states]
         roots = [*outputs, *([] if spikes is None else [spikes]), membrane]
         constants: dict[Node, int] = {}
-        fixed = functools.cache(lambda node: self._is_fixed(node, fixed))
         step = _Emitter(
             [*self.states, "drive", "noise"],
-            lambda node: constants.setdefault(node, len(constants)) if fixed(node) else None,
+            lambda node: constants.setdefault(node, len(constants)) if self.fixed(node) and not isinstance(node, float) else None,
         )
         found = [step(root) for root in roots]
         new, rest = found[: len(outputs)], found[len(outputs) :]
@@ -278,9 +282,10 @@ class _Reader:
         setup.finish(tuple(setup(node) for node in constants), 0)
         return Lowered(parameters=self.parameters, states=self.states, setup=setup.module(), step=step.module())
 
-    def _is_fixed(self, node: Node, fixed: Callable[[Node], bool]) -> bool:
+    def fixed(self, node: Node) -> bool:
+        """Whether a node depends on parameters alone."""
         if isinstance(node, Call):
-            return all(map(fixed, node.arguments))
+            return node.fixed
         return isinstance(node, float) or node.name in self.parameters
 
 

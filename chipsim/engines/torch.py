@@ -7,6 +7,7 @@ chunk. The scan is a loop of the lowered text, which torch.compile fuses into on
 
 import logging
 import math
+import operator
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ log = logging.getLogger("chipsim")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHUNK = 16
 """Steps of a chunk at most: more of them gain nothing and take memory and time to compile."""
+CHUNK_WORK = 128
+"""Operations per neuron in a chunk at most: a longer fused loop keeps more values than there are registers."""
+CHEAP = (operator.add, operator.sub, operator.mul, operator.gt, operator.lt, operator.ge, operator.le, operator.and_,
+         operator.neg, torch.where, torch.clamp_min, torch.clamp_max)  # fmt: skip
 NODE_SECONDS = 4e-10
 """What an operation on one neuron costs in one step when it is not compiled, about."""
 NORMAL_SECONDS = 2e-8
@@ -245,14 +250,18 @@ class _Bank:
     def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
         self.engine, self.stage, self.wiring = engine, stage, _wiring(stage)
         self.lowered: Lowered = lower(stage.circuit, step, noisy)
-        parameters = {name: engine.array(values) for name, values in stage.parameters.items()}
+        parameters = {
+            name: engine.array(values[0] if values.min() == values.max() else values)  # one number where all are equal
+            for name, values in stage.parameters.items()
+        }
         constants = self.lowered.setup(*(parameters[name] for name in self.lowered.parameters))
         self.constants: tuple[Tensor, ...] = tuple(constants)
         role = stage.circuit.roles.get("threshold")
         self.threshold = parameters[role] if role else None
         zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
         starts = {name: parameters[value] for name, value in stage.circuit.initial.items()} | {ELAPSED: zero + FOREVER}
-        self._initial = [starts.get(name, zero).expand(batch, -1).contiguous() for name in self.lowered.states]
+        shape = (batch, stage.neurons)
+        self._initial = [starts.get(name, zero).expand(shape).contiguous() for name in self.lowered.states]
         self.membrane = self._initial[self.lowered.states.index(stage.circuit.membrane)]
         self.states: tuple[Tensor, ...] = tuple(self._initial)
         self.inputs = torch.empty(0)
@@ -260,8 +269,10 @@ class _Bank:
         self.mean = self.sigma = None
 
     @property
-    def nodes(self) -> int:
-        return len(self.lowered.step.graph.nodes)
+    def work(self) -> int:
+        """Operations per neuron and step; slow ones count for more."""
+        functions = [node.target for node in self.lowered.step.graph.nodes if node.op == "call_function"]
+        return sum(1 if function in CHEAP else 4 for function in functions)
 
     def clear(self) -> None:
         """Start a window from the initial state."""
@@ -302,14 +313,16 @@ class _Run:
             return 1
         kept = sum(self.banks[b.stage.shortcut.source].stage.neurons for b in self.banks if b.stage.shortcut)
         widest = max(bank.wiring.size + 4 * bank.stage.neurons for bank in self.banks)
+        most = CHUNK_WORK // max(bank.work for bank in self.banks)
+        fused = 1 << max(0, min(CHUNK, most).bit_length() - 1)
         per_step = self.batch * (kept + widest) * DTYPES[self.engine.dtype].itemsize
-        return max(1, min(self.steps, CHUNK, int(self.engine.memory / per_step)))
+        return max(1, min(self.steps, fused, int(self.engine.memory / per_step)))
 
     def _scan(self, count: int, window: Window) -> Callable[..., Any]:
         """Return the scan for this run, compiled where the work is worth it."""
         engine, work = self.engine, count * self.batch * self.steps
         noisy = [sum(isinstance(given, tuple) for given in window.noise), sum(key is not None for key in window.reads)]
-        per_neuron = [bank.nodes * NODE_SECONDS + any(noisy) * NORMAL_SECONDS for bank in self.banks]
+        per_neuron = [bank.work * NODE_SECONDS + any(noisy) * NORMAL_SECONDS for bank in self.banks]
         expected = work * sum(t * bank.stage.neurons for t, bank in zip(per_neuron, self.banks, strict=True))
         _spent[0] += expected
         wanted = engine.compile if engine.compile is not None else _spent[0] > COMPILE_SECONDS
