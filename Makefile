@@ -37,7 +37,8 @@ check: $(INSTALLED) ## Static checks: lint, format, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Speed measurements, one at a time
+bench: $(INSTALLED) ## Speed measurements beside peers, one at a time; about 15 minutes, on a quiet machine
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[plots,dev,bench]"
 	$(BIN)/pytest tests/benchmarks --capture=no
 
 clean: ## Remove the environment and what tools left behind

@@ -3,12 +3,14 @@
 The flow, in order; each name loads its module when first used:
 
     Network                                       what a teacher hands over: plain arrays
-    ChipDesign, IF, LIF, Integrator,              what is drawn
+    ChipDesign, IF, LIF, DPI, Integrator,         what is drawn
       Ideal, Rram, RRAM_MILO_2021,
-      Mismatch, MembraneNoise, DeadNeurons, StuckCells
+      Mismatch, MembraneNoise, ReadNoise,
+      Converters, DeadNeurons, StuckCells
     fabricate -> Chip                             one die, frozen
     bench                                         one circuit population alone
     deploy -> Deployment, Record                  a network on the chip; what to probe
+    Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
       LocalTandemTrace, Direct, SGD, Adam
     ChipsimError                                  anything it refuses to do
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
+    from chipsim.circuits import DPI as DPI
     from chipsim.circuits import IF as IF
     from chipsim.circuits import LIF as LIF
     from chipsim.circuits import Integrator as Integrator
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
     from chipsim.devices import RRAM_MILO_2021 as RRAM_MILO_2021
     from chipsim.devices import Ideal as Ideal
     from chipsim.devices import Rram as Rram
+    from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
+    from chipsim.effects import ReadNoise as ReadNoise
     from chipsim.effects import StuckCells as StuckCells
+    from chipsim.engines import Brian as Brian
+    from chipsim.engines import Torch as Torch
     from chipsim.errors import ChipsimError as ChipsimError
     from chipsim.learning import learn as learn
     from chipsim.loop import SGD as SGD
@@ -48,10 +55,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "population": ("bench",),
     "chip": ("Chip", "ChipDesign", "fabricate"),
-    "circuits": ("IF", "LIF", "Integrator"),
+    "circuits": ("DPI", "IF", "LIF", "Integrator"),
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
-    "effects": ("DeadNeurons", "MembraneNoise", "Mismatch", "StuckCells"),
+    "effects": ("Converters", "DeadNeurons", "MembraneNoise", "Mismatch", "ReadNoise", "StuckCells"),
+    "engines": ("Brian", "Torch"),
     "errors": ("ChipsimError",),
     "learning": ("learn",),
     "loop": ("SGD", "Adam"),

@@ -188,7 +188,7 @@ class Chip:
         names: what keys the draws, beside chip and effect. step: length of a step [s].
         """
         return {
-            place: White(noise_key(self.seed, effect.name, *names), effect.membrane(circuit, step))
+            place: White((noise_key(self.seed, effect.name, *names),), effect.membrane(circuit, step))
             for place, effect in enumerate(self.design.acting)
             if effect.noisy
         }

@@ -8,7 +8,7 @@ and an array drives its columns with q = v_unit x W, x [batch, rows]. A layer la
 whose partial sums add as currents, so one product with the whole matrix is exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from chipsim.arrays import AnyArray, namespace
 from chipsim.devices import Device
 from chipsim.effects import Effect
 
+Streams = np.random.Generator | Sequence[np.random.Generator]
+"""A stream of random numbers, or one for each chip."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +27,8 @@ class Cells:
     deployment's engine computes with.
 
     wanted [rows, columns] the controller's weights. target, g, written [2, rows, columns], plus and minus cell: the
-    level last asked for [S], the conductance now [S], and the time of the last write [s].
+    level last asked for [S], the conductance now [S], and the time of the last write [s]. Of several chips: [chips,
+    rows, columns] and [2, chips, rows, columns].
     """
 
     wanted: AnyArray
@@ -58,26 +61,38 @@ class Crossbar:
         g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
         return self.device.quantise(g + self.device.g_min if self.device.g_min else g)
 
-    def programme(self, cells: Cells | None, wanted: AnyArray, rng: np.random.Generator, time: float) -> Cells:
+    def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams, time: float) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.
 
-        Each written cell meets the device's programming noise afresh, around its target.
+        Each written cell meets the device's programming noise afresh, around its target. rng: a stream, or one for
+        each chip.
         """
         wanted = self.clip(wanted)
         xp, target = namespace(wanted), self.targets(wanted)
         if cells is None:
-            g, written = self.device.programme(target, rng), xp.full_like(target, time)
+            g, written = self._programmed(target, None, None, rng), xp.full_like(target, time)
         else:
             moved = target != cells.target
             written = xp.where(moved, time, cells.written)
-            if self.device.draws:
-                g = xp.asarray(cells.g, copy=True)
-                g[moved] = self.device.programme(target[moved], rng)
-            else:  # a cell that is not written is where a write would leave it
-                g = self.device.programme(target, rng)
+            g = self._programmed(target, cells.g, moved, rng)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
         return Cells(wanted=wanted, target=target, g=g, written=written)
+
+    def _programmed(self, target: AnyArray, before: AnyArray, moved: AnyArray, rng: Streams) -> AnyArray:
+        if not isinstance(rng, np.random.Generator):
+            chips = [
+                self._programmed(
+                    target[:, k], None if before is None else before[:, k], None if moved is None else moved[:, k], one
+                )
+                for k, one in enumerate(rng)
+            ]
+            return namespace(target).stack(chips, axis=1)
+        if moved is None or not self.device.draws:  # without noise, an unwritten cell is where a write would leave it
+            return self.device.programme(target, rng)
+        g = namespace(target).asarray(before, copy=True)
+        g[moved] = self.device.programme(target[moved], rng)
+        return g
 
     def seen(self, cells: Cells) -> AnyArray:
         """Conductances [2, rows, columns] that a read of the cells as they are sees [S]."""

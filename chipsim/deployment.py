@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
-from chipsim.crossbar import Cells, Crossbar
+from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.effects import Grid, Seen
 from chipsim.effects.base import Frozen
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
@@ -52,12 +52,17 @@ class Deployment:
     network, chip, placement: as given and as placed. cells: the state of each layer's array. time: the clock [s].
     """
 
-    def __init__(self, network: Network, chip: Chip, engine: Engine, window: int, step: float, seed: int) -> None:
-        self.network, self.chip, self.engine = network, chip, engine
+    def __init__(
+        self, network: Network, chips: tuple[Chip, ...], engine: Engine, window: int, step: float, seed: int
+    ) -> None:
+        self.network, self.chips, self.engine = network, chips, engine
+        self.chip = chip = chips[0]
         self.window, self.step, self.time = window, step, 0.0
         self.placement = place(network, chip.design)
         chip.design.circuit.check_step(step)
-        self._frozen = tuple(layer.gather(chip.tile) for layer in self.placement.layers)
+        self._frozen = tuple(
+            _together([layer.gather(chip.tile) for chip in chips], axis=1) for layer in self.placement.layers
+        )
         self.arrays = tuple(
             Crossbar(
                 device=chip.design.device,
@@ -70,7 +75,7 @@ class Deployment:
         self._writes, self._seed = 0, seed
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
-            array.programme(None, engine.array(layer.weight), self.write_stream(), self.time)
+            array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
             for array, layer in zip(self.arrays, self.placement.layers, strict=True)
         ]
         self._driving: list[AnyArray] = [None] * len(self.stages)
@@ -78,17 +83,23 @@ class Deployment:
         for index in range(len(self.stages)):
             self._refresh(index)
 
+    def _for_each(self, values: Array) -> Array:
+        return values if len(self.chips) == 1 else np.broadcast_to(values, (len(self.chips), *values.shape))
+
     def _native(self, frozen: Frozen) -> dict[str, AnyArray]:
         return {kind: self.engine.array(values) for kind, values in frozen.items()}
 
     def _stage(self, index: int, layer: PlacedLayer) -> Stage:
-        bank = self.chip.readouts if layer.readout else self.chip.neurons
+        banks = [chip.readouts if layer.readout else chip.neurons for chip in self.chips]
         circuit = self.chip.design.readout if layer.readout else self.chip.design.circuit
         grids = {side: self._grid(side) for side in ("rows", "columns")}
         full, grid = layer.w_max * circuit.unit_drive, grids["columns"]
         return Stage(
             circuit=circuit,
-            parameters={name: values[layer.bank] for name, values in bank.items()},
+            parameters={
+                name: np.stack([bank[name][layer.bank] for bank in banks]) if len(banks) > 1 else values[layer.bank]
+                for name, values in banks[0].items()
+            },
             weights=lambda: self._driving[index],
             wiring=layer.wiring,
             bias_rows=layer.bias_rows,
@@ -120,10 +131,11 @@ class Deployment:
         variance = array.variance(cells)
         self._variance[index] = None if variance is None else variance * unit**2
 
-    def write_stream(self) -> np.random.Generator:
-        """Return the stream of the next write's programming noise."""
+    def write_stream(self) -> Streams:
+        """Return the stream of the next write's programming noise; one for each of several chips."""
         self._writes += 1
-        return stream(self.chip.seed, "programme", self._seed, self._writes)
+        streams = [stream(chip.seed, "programme", self._seed, self._writes) for chip in self.chips]
+        return streams if len(streams) > 1 else streams[0]
 
     def write(self, layer: int, cells: Cells) -> None:
         """Put new cells in place of a layer's, as a writer left them."""
@@ -158,12 +170,12 @@ class Deployment:
         on_window: OnWindow | None = None,
     ) -> None:
         """Present `count` batches of `size` samples in one long run; noise is keyed by `purpose` and sample number."""
-        sources = [
-            self.chip.noise(stage.circuit, (purpose, index), self.step) for index, stage in enumerate(self.stages[:-1])
-        ]
+        sources = [self._noise(stage.circuit, (purpose, index)) for index, stage in enumerate(self.stages[:-1])]
         noise = tuple(tuple(source.values()) or None for source in sources)
         reads = tuple(
-            None if variance is None else noise_key(self.chip.seed, "read", self._seed, purpose, index)
+            None
+            if variance is None
+            else tuple(noise_key(chip.seed, "read", self._seed, purpose, index) for chip in self.chips)
             for index, variance in enumerate(self._variance)
         )
 
@@ -184,21 +196,37 @@ class Deployment:
             on_window=on_window,
         )
 
+    def _noise(self, circuit: Circuit, names: tuple[str | int, ...]) -> dict[int, White]:
+        """Noise on membranes by the place of the effect, with the keys of all chips."""
+        found = [chip.noise(circuit, names, self.step) for chip in self.chips]
+        return {
+            place: White(tuple(key for noise in found for key in noise[place].keys), white.sigma)
+            for place, white in found[0].items()
+        }
+
     def _measure_noise(self, sources: Sequence[dict[int, White]], numbers: Sequence[int]) -> None:
         """Take account of what the first sample of a batch meets, for the effect report."""
         for stage, source in zip(self.stages, sources, strict=False):
-            for place, white in source.items():
-                drawn = white.sigma * normals(white.key, numbers[:1], 0, 1, stage.neurons)
-                self._noise_seen[place] += (float(np.sum(drawn * drawn)), drawn.size)
+            for effect, white in source.items():
+                drawn = white.sigma * normals(white.keys[0], numbers[:1], 0, 1, stage.neurons)
+                self._noise_seen[effect] += (float(np.sum(drawn * drawn)), drawn.size)
 
     def outputs(self, inputs: ArrayLike, *, first: int = 0) -> Array:
         """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights.
+        Of several chips [chips, samples, outputs].
 
         Noise is keyed by sample number, `first` for the first of these samples: give it to present a set in parts.
         """
         values: list[AnyArray] = []
         self._present(self.flat(inputs), values, None, first)
-        return np.concatenate([to_numpy(v) for v in values]) if values else np.empty((0, self.network.sizes[-1]))
+        return self._joined(values)
+
+    def _joined(self, values: list[AnyArray]) -> Array:
+        """Values of all batches, each [chips x samples, outputs], together."""
+        chips, outputs = len(self.chips), self.network.sizes[-1]
+        parts = [to_numpy(v).reshape(chips, -1, outputs) for v in values] or [np.empty((chips, 0, outputs))]
+        joined = np.concatenate(parts, axis=1)
+        return joined if chips > 1 else joined[0]
 
     def _present(
         self,
@@ -224,17 +252,18 @@ class Deployment:
 
     def predict(self, inputs: ArrayLike, *, first: int = 0) -> NDArray[np.intp]:
         """Return the class of the largest read-out value for each sample."""
-        classes: NDArray[np.intp] = np.argmax(self.outputs(inputs, first=first), axis=1)
+        classes: NDArray[np.intp] = np.argmax(self.outputs(inputs, first=first), axis=-1)
         return classes
 
-    def accuracy(self, samples: Samples) -> float:
-        """Return the share, 0 to 1, of samples whose predicted class is their label."""
+    def accuracy(self, samples: Samples) -> Any:
+        """Return the share, 0 to 1, of samples whose predicted class is their label; of several chips [chips]."""
         labels = np.asarray(samples.labels)
         if not labels.size or labels.shape != (len(samples.inputs),):
             raise ParameterError(
                 f"accuracy needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
             )
-        return float(np.mean(self.predict(samples.inputs) == labels))
+        shares = np.mean(self.predict(samples.inputs) == labels, axis=-1)
+        return shares if len(self.chips) > 1 else float(shares)
 
     def present(self, inputs: ArrayLike, record: Record | None = None, *, first: int = 0) -> xr.Dataset:
         """Present samples, the first of number `first`; return `output(sample, column)` and what `record` probes.
@@ -243,6 +272,8 @@ class Deployment:
         """
         flat = self.flat(inputs)
         values: list[AnyArray] = []
+        if len(self.chips) > 1:
+            raise ParameterError("present() shows one chip; deploy a network on each chip alone, or take outputs()")
         if record is None:
             output = variable(("sample", "column"), self.outputs(flat, first=first), "1", "read-out value")
             return xr.Dataset({"output": output}, attrs=self.chip.provenance)
@@ -251,7 +282,7 @@ class Deployment:
         probe = Probe(record, self.placement.layers, lambda *at: self._pair_current(record.layer, *at))
         watch = Watch(see=probe.see, v=[index == record.layer for index in range(len(self.stages))])
         self._present(flat, values, watch, first)
-        output = variable(("sample", "column"), np.concatenate([to_numpy(v) for v in values]), "1", "read-out value")
+        output = variable(("sample", "column"), self._joined(values), "1", "read-out value")
         return xr.Dataset(
             {"output": output, **probe.variables(self.window)}, coords=probe.coordinates(self.window, self.step)
         )
@@ -289,9 +320,12 @@ class Deployment:
 
     def _frozen_circuits(self, place: int) -> list[dict[str, Array]]:
         """The frozen arrays of each layer's circuits, of one acting effect."""
-        banks = (self.chip.frozen_neurons[place], self.chip.frozen_readouts[place])
+        banks = [(chip.frozen_neurons[place], chip.frozen_readouts[place]) for chip in self.chips]
         return [
-            {kind: values[layer.bank] for kind, values in banks[layer.readout].items()}
+            {
+                kind: np.concatenate([bank[layer.readout][kind][layer.bank] for bank in banks])
+                for kind in banks[0][layer.readout]
+            }
             for layer in self.placement.layers
         ]
 
@@ -318,9 +352,19 @@ class Deployment:
         return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
 
 
+def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, ...]:
+    """Frozen arrays of several chips, effect by effect, along a new axis; those of one chip as they are."""
+    if len(chips) == 1:
+        return chips[0]
+    return tuple(
+        {kind: np.stack([frozen[kind] for frozen in effect], axis=axis) for kind in effect[0]}
+        for effect in zip(*chips, strict=True)
+    )
+
+
 def deploy(
     network: Network,
-    chip: Chip,
+    chip: Chip | Sequence[Chip],
     *,
     window: int = 16,
     step: float = 1e-3,
@@ -329,6 +373,8 @@ def deploy(
 ) -> Deployment:
     """Place a network on a chip and programme its cells.
 
+    chip: one, or several of one design, which are simulated side by side: what they give has the chips as its first
+    dimension, and is what each would give alone. That pays for small networks; large ones run chip by chip, in studies.
     window: steps per sample (T). step: seconds per step; a Brian2 quantity is accepted. engine: the Brian2 reference
     by default. seed: of the programming noise, beside the chip's: another one is another draw on the same die. Inputs
     drive their rows as analog values, the same in every step (direct encoding).
@@ -336,11 +382,14 @@ def deploy(
     """
     if not isinstance(network, Network):
         raise ParameterError(f"deploy needs a Network, as teacher.network() gives, not a {type(network).__name__}")
-    if not isinstance(chip, Chip):
+    chips = tuple(chip) if isinstance(chip, Sequence) else (chip,)
+    if not chips or not all(isinstance(one, Chip) for one in chips):
         raise ParameterError(f"deploy needs a Chip, as fabricate(design, seed) gives, not a {type(chip).__name__}")
+    if len({one.design.hash for one in chips}) > 1:
+        raise ParameterError("several chips that are simulated side by side must be of one design")
     if isinstance(window, bool) or not isinstance(window, int) or window < 1:
         raise ParameterError(f"window must be a whole number of steps of at least 1, not {window!r}")
     seconds = to_si(step, "s", "step")
     if not 0 < seconds < np.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
-    return Deployment(network, chip, engine or reference(), window, seconds, seed)
+    return Deployment(network, chips, engine or reference(), window, seconds, seed)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import xarray as xr
@@ -55,8 +55,8 @@ def learn(
     learns from, labels or the teacher's outputs, is said by the targets. on_epoch(epoch) is called after each epoch.
     Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise.
 
-    Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons, and
-    writes(epoch, layer), the number of cell writes; its attributes say which rule, writer and optimiser
+    Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips),
+    and writes(epoch, layer), the number of cell writes; its attributes say which rule, writer and optimiser
     learned, and from what the read-out did. Raises ParameterError for an impossible combination of arguments or for
     targets that do not fit the network.
     """
@@ -180,15 +180,16 @@ class _Teaching:
             raise ParameterError(f"targets have shapes {given}, but this network and batch need {needed}")
         if not all(np.isfinite(r).all() for r in rates):
             raise ParameterError("targets hold NaN or infinite rates")
-        self.rates = tuple(self.deployment.engine.array(r) for r in rates)
-        self.arrays = [
-            _Array(self.deployment, index, self.rule, rates) for index, rates in enumerate(self.rates)
-        ]
+        chips = len(self.deployment.chips)
+        self.rates = tuple(self.deployment.engine.array(np.tile(r, (chips, 1))) for r in rates)
+        self.arrays = [_Array(self.deployment, index, self.rule, rates) for index, rates in enumerate(self.rates)]
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
         gradient = self.arrays[index].learn(first, state)
         if gradient is not None:
+            if (chips := len(self.deployment.chips)) > 1:
+                gradient = gradient * chips  # a rule averages over all the samples that it is shown
             before = self.gradients[index]
             self.gradients[index] = gradient if before is None else before + gradient
         return self.every_step and index == len(self.layers) - 1 and self._write()
@@ -198,7 +199,7 @@ class _Teaching:
             self._write()
         for index, array in enumerate(self.arrays[:-1]):
             error = array.count / self.deployment.window - array.target
-            self.squares[index] += float((error * error).sum()) / array.target.shape[1]
+            self.squares[index] += float((error * error).sum()) / (array.target.shape[1] * len(self.deployment.chips))
 
     def _write(self) -> bool:
         wrote = False

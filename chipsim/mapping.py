@@ -30,9 +30,9 @@ class PlacedLayer:
     """One layer on the chip.
 
     weight [rows, columns]: wanted weights, bias rows last, clipped to +-w_max; clipped: share of weights that were.
-    wiring: how inputs reach the rows, and columns the neurons. blocks: its tiles. bank: its slice of the chip's neurons,
-    or of its read-outs for the last layer. shortcut: earlier layer whose spikes reach these neurons past the array, and
-    what one of them delivers relative to the drive that fires a neuron in every step.
+    wiring: how inputs reach the rows, and columns the neurons. blocks: its tiles. bank: its slice of the chip's
+    neurons, or of its read-outs for the last layer. shortcut: earlier layer whose spikes reach these neurons past the
+    array, and what one of them delivers relative to the drive that stands for a rate of 1.
     """
 
     weight: Array
@@ -152,13 +152,10 @@ def _blocks(rows: int, wiring: Wiring, design: ChipDesign, first: int) -> tuple[
 def required(network: Network, design: ChipDesign) -> dict[str, int]:
     """Return the tiles, neurons and read-outs that a network takes on chips of this design, by the name of the field.
 
-    >>> from chipsim.network import Network
-from chipsim.wiring import Wiring
     >>> required(Network.random((300, 40, 10), seed=0), ChipDesign())
     {'tiles': 3, 'neurons': 40, 'readouts': 10}
     """
-    roomy = {name: 2**62 for name in ("tiles", "neurons", "readouts")}
-    *hidden, readout = place(network, replace(design, **roomy)).layers
+    *hidden, readout = place(network, replace(design, tiles=2**62, neurons=2**62, readouts=2**62)).layers
     neurons = hidden[-1].bank.stop if hidden else 0
     return {"tiles": readout.blocks[-1].tile + 1, "neurons": neurons, "readouts": readout.neurons}
 

@@ -157,8 +157,13 @@ class Network:
         if not 0 <= source < index or index == len(self.layers) - 1:
             raise ParameterError(f"layer {index} cannot add layer {source}: only hidden layers add earlier ones")
         below, here = self.wirings[source].outputs, self.wirings[index].outputs
-        fits = len(below) == len(here) and below[0] <= here[0] and all(
-            big % small == 0 and big // small == below[1] // here[1] for big, small in zip(below[1:], here[1:], strict=True)
+        fits = (
+            len(below) == len(here)
+            and below[0] <= here[0]
+            and all(
+                big % small == 0 and big // small == below[1] // here[1]
+                for big, small in zip(below[1:], here[1:], strict=True)
+            )
         )
         if not fits:
             raise ParameterError(f"layer {index} of shape {here} cannot add layer {source} of shape {below}")

@@ -32,8 +32,8 @@ def bench(
     With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's: the
     same seed, mismatch and membrane noise. Without one, nominal circuits. A current i moves a membrane by i step / C
     in a step, or enters the equations of a circuit with a current port.
-    Returns v(current, time, neuron), the membrane before reset in the circuit's unit, spikes(current, time, neuron), and for circuits that spike the
-    f-I curve rate(current, neuron) [Hz].
+    Returns v(current, time, neuron), the membrane before reset in the circuit's unit, spikes(current, time, neuron),
+    and for circuits that spike the f-I curve rate(current, neuron) [Hz].
 
     >>> from chipsim.circuits import IF
     >>> float(bench(IF(), current=[0.0, 301e-12], duration=0.02).rate.max())  # 0.301 V a step: every second step

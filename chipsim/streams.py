@@ -43,9 +43,11 @@ def noise_key(seed: int, *names: Name) -> int:
 
 
 class White(NamedTuple):
-    """Gaussian noise of standard deviation `sigma`, independent from step to step, drawn by `normals` from `key`."""
+    """Gaussian noise of standard deviation `sigma`, independent from step to step, drawn by `normals` from a key for
+    each chip.
+    """
 
-    key: int
+    keys: tuple[int, ...]
     sigma: float
 
 

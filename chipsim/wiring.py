@@ -96,10 +96,11 @@ class Wiring:
             return inputs.reshape(1, batch, 1, self.rows)
         pad = (self.padding, self.padding)
         image = np.pad(inputs.reshape(batch, *self.pooled), ((0, 0), (0, 0), pad, pad))
-        view = np.lib.stride_tricks.sliding_window_view(image, self.kernel, axis=(2, 3))
+        view: Array = np.lib.stride_tricks.sliding_window_view(image, self.kernel, axis=(2, 3))  # type: ignore[call-overload]
         view = view[:, :, :: self.stride, :: self.stride]  # [batch, channels, height, width, *kernel]
         grouped = view.reshape(batch, self.groups, -1, *view.shape[2:])
-        return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(self.groups, batch, self.positions, self.rows)
+        drives: Array = grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(self.groups, batch, self.positions, self.rows)
+        return drives
 
     def product(self, inputs: Array, weight: Array, power: int = 1) -> Array:
         """Return what the array [rows, columns] gives its neurons [batch, neurons] for inputs [batch, size], with every
@@ -107,15 +108,18 @@ class Wiring:
         """
         grouped = weight.reshape(self.rows, self.groups, -1).swapaxes(0, 1)
         columns = self.drives(inputs) ** power @ grouped[:, None]  # [groups, batch, positions, columns of the group]
-        return columns.transpose(1, 0, 3, 2).reshape(len(inputs), self.neurons)
+        gathered: Array = columns.transpose(1, 0, 3, 2).reshape(len(inputs), self.neurons)
+        return gathered
 
     def outer(self, inputs: Array, delta: Array) -> Array:
         """Return the sum over samples and positions of row drive times `delta` [batch, neurons], [rows, columns]."""
         grouped = delta.reshape(len(inputs), self.groups, -1, self.positions).transpose(1, 0, 3, 2)
         drives = self.drives(inputs).reshape(self.groups, -1, self.rows)
         summed = drives.swapaxes(1, 2) @ grouped.reshape(self.groups, drives.shape[1], -1)
-        return summed.swapaxes(0, 1).reshape(self.rows, self.columns)
+        together: Array = summed.swapaxes(0, 1).reshape(self.rows, self.columns)
+        return together
 
     def shared(self, inputs: Array) -> Array:
         """Return the sum over the positions of each column [batch, columns] of values [batch, neurons]."""
-        return inputs.reshape(len(inputs), self.columns, self.positions).sum(axis=2)
+        summed: Array = inputs.reshape(len(inputs), self.columns, self.positions).sum(axis=2)
+        return summed

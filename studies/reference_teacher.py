@@ -68,9 +68,7 @@ def taught(settings: Settings, *, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
     data = datasets.load(settings.dataset)
     network = str(settings.options["network"])
-    teacher = train(
-        NETWORKS[network](data), data, seed=settings.seed, progress=progress, **TRAINING.get(network, {})
-    )
+    teacher = train(NETWORKS[network](data), data, seed=settings.seed, progress=progress, **TRAINING.get(network, {}))
     return Taught(data, teacher, str(settings.options["split"]))
 
 

@@ -64,9 +64,9 @@ def test_lif_relaxes_to_its_rest() -> None:
 
 
 def test_rails_stand_in_the_text_only_where_there_are_any() -> None:
-    assert "clip" not in LIF().charge
-    assert "clip" in LIF(v_floor=-1.0).charge
-    assert "clip" in LIF(v_ceiling=1.0).charge
+    assert "clip" not in LIF().inject
+    assert "clip" in LIF(v_floor=-1.0).inject
+    assert "clip" in LIF(v_ceiling=1.0).inject
 
 
 def test_a_floor_forgets_what_went_below_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
 from chipsim.devices import Ideal
-from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, Seen, StuckCells
 from chipsim.effects.base import Frozen
 from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
 from chipsim.errors import ParameterError
@@ -23,6 +23,11 @@ def neurons(effect: Effect, circuit: object = None) -> Frozen:
 
 def cells(effect: Effect) -> Frozen:
     return effect.fabricate_cells(DEVICE, (100, 100), lambda name: stream(3, "test", name))
+
+
+def seen(**fields: object) -> Seen:
+    nothing = {"neurons": (), "cells": (), "noise": np.zeros(2), "conductances": (), "g_max": DEVICE.g_max}
+    return Seen(**{**nothing, **fields})  # type: ignore[arg-type]
 
 
 def has_moments(values: np.ndarray, mean: float, spread: float) -> None:
@@ -141,21 +146,21 @@ def test_stuck_cells_stay_at_an_end_whatever_is_written(at_max: float, share: fl
 
 
 def test_membrane_noise_is_in_units_of_the_swing() -> None:
-    normals = np.array([[1.0, -2.0]])
-    voltage = MembraneNoise(sigma=0.1).step(LIF(v_rest=0.1, v_threshold=0.5), normals, 1e-3)
-    np.testing.assert_allclose(voltage, [[0.04, -0.08]])
+    circuit = LIF(v_rest=0.1, v_threshold=0.5)
+    assert MembraneNoise(sigma=0.1).membrane(circuit, 1e-3) == pytest.approx(0.04)
+    assert MembraneNoise(sigma=0.1).membrane(circuit, 0.25e-3) == pytest.approx(0.02)
 
 
 def test_measured_sizes_are_of_what_was_drawn() -> None:
     factors = {"threshold": np.array([0.9, 1.1]), "reset": np.array([0.3, -0.3])}
-    sizes = Mismatch().measure([factors], [{"cell_gain": np.array([[[1.2]], [[0.8]]])}], np.zeros(2))
+    sizes = Mismatch().measure(seen(neurons=[factors], cells=[{"cell_gain": np.array([[[1.2]], [[0.8]]])}]))
     assert sizes == pytest.approx({"threshold CV": 0.1, "reset CV": 0.3, "cell_gain CV": 0.2})
-    assert Mismatch().measure([{"gain": np.array([0.7, 1.3])}], [], np.zeros(2)) == pytest.approx({"gain CV": 0.3})
-    assert MembraneNoise().measure([], [], np.array([8.0, 2.0])) == {"rms per step [V]": 2.0}
-    assert MembraneNoise().measure([], [], np.zeros(2)) == {}
+    assert Mismatch().measure(seen(neurons=[{"gain": np.array([0.7, 1.3])}])) == pytest.approx({"gain CV": 0.3})
+    assert MembraneNoise().measure(seen(noise=np.array([8.0, 2.0]))) == {"rms per step, in the membrane's unit": 2.0}
+    assert MembraneNoise().measure(seen()) == {}
     stuck = [{"stuck": np.array([1.0, 0.0])}, {"stuck": np.array([0.0, 0.0])}]
-    assert StuckCells().measure([], stuck, np.zeros(2)) == {"share of stuck cells": 0.25}
-    assert DeadNeurons().measure([{"dead": np.array([1.0, 0.0])}], [], np.zeros(2)) == {"share of dead neurons": 0.5}
+    assert StuckCells().measure(seen(cells=stuck)) == {"share of stuck cells": 0.25}
+    assert DeadNeurons().measure(seen(neurons=[{"dead": np.array([1.0, 0.0])}])) == {"share of dead neurons": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_sgd_goes_down_the_gradient() -> None:
 @pytest.mark.parametrize("optimiser", [SGD(lr=0.4, final=0.25), Adam(lr=0.4, final=0.25)])
 def test_the_rate_falls_linearly_to_its_final_share(optimiser: Optimiser) -> None:
     assert [optimiser.rate(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.25, 0.1])
-    state = optimiser.init((1, 1))
+    state = optimiser.init(np.ones((1, 1)))
     _, early = optimiser.step(state, np.ones((1, 1)), 0.0)
     _, late = optimiser.step(state, np.ones((1, 1)), 1.0)
     assert late.item() == pytest.approx(early.item() / 4)
@@ -26,7 +26,7 @@ def test_adam_is_torchs_adam() -> None:
     weight = torch.tensor(rng.normal(size=(3, 4)), requires_grad=True)
     reference = torch.optim.Adam([weight], lr=0.01, betas=(0.8, 0.95), eps=1e-7)
     optimiser = Adam(lr=0.01, beta1=0.8, beta2=0.95, epsilon=1e-7)
-    ours, state = weight.detach().numpy().copy(), optimiser.init((3, 4))
+    ours, state = weight.detach().numpy().copy(), optimiser.init(ours)
     for _ in range(10):
         gradient = rng.normal(size=(3, 4))
         weight.grad = torch.tensor(gradient)
@@ -40,7 +40,7 @@ def test_adam_is_torchs_adam() -> None:
 def test_optimisers_edit_nothing(optimiser: Optimiser) -> None:
     gradient = np.full((2, 2), 0.5)
     gradient.flags.writeable = False
-    state = optimiser.init((2, 2))
+    state = optimiser.init(gradient)
     (one, first), (other, second) = (optimiser.step(state, gradient, 0.0) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert str(one) == str(other)

@@ -28,7 +28,7 @@ def test_layers_take_tiles_and_neurons_one_after_the_other() -> None:
         for block in placement.layers[0].blocks
     ]
     assert corners == [(0, 4, 0, 4), (0, 4, 4, 7), (4, 6, 0, 4), (4, 6, 4, 7)]
-    assert [layer.neurons for layer in placement.layers] == [slice(0, 7), slice(7, 11), slice(0, 3)]
+    assert [layer.bank for layer in placement.layers] == [slice(0, 7), slice(7, 11), slice(0, 3)]
     assert [layer.readout for layer in placement.layers] == [False, False, True]
 
 

@@ -8,7 +8,7 @@ import pytest
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
-from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, Seen, StuckCells
 from chipsim.errors import ChipsimError
 from chipsim.network import Network
 from chipsim.report import EffectReport, RareEventWarning, entries
@@ -46,7 +46,7 @@ def test_noise_is_measured_once_samples_were_presented() -> None:
     assert snn.effect_report()["membrane_noise"] == {"": None}
     assert "not yet measured" in str(snn.effect_report())
     snn.outputs(np.ones((100, 8)))
-    measured = snn.effect_report()["membrane_noise"]["rms per step [V]"]
+    measured = snn.effect_report()["membrane_noise"]["rms per step, in the membrane's unit"]
     assert measured == pytest.approx(0.1 * 0.6, rel=4 / np.sqrt(2 * 6000))
 
 
@@ -81,7 +81,7 @@ class Pretender(Effect):
     def strength(self) -> float:
         return 0.5
 
-    def measure(self, neurons: object, cells: object, noise: object) -> dict[str, float]:
+    def measure(self, seen: Seen) -> dict[str, float]:
         return {"size": 0.0}
 
 

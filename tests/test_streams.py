@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from chipsim.errors import ParameterError
-from chipsim.streams import sample_normals, stream
+from chipsim.streams import stream
 
 
 def test_the_same_name_draws_the_same_whatever_was_drawn_before() -> None:
@@ -14,7 +14,6 @@ def test_the_same_name_draws_the_same_whatever_was_drawn_before() -> None:
 def test_frozen_numbers() -> None:
     """A change here changes every chip: raise chip.MODEL_VERSION with it."""
     np.testing.assert_array_equal(stream(7, "tile", 0).random(2), [0.4963606072502814, 0.3156584516457007])
-    np.testing.assert_array_equal(sample_normals(7, "noise", samples=[3], shape=(1,)), [[-0.8177484094631355]])
 
 
 @pytest.mark.parametrize(
@@ -41,33 +40,3 @@ def test_numpy_integers_are_integers() -> None:
 def test_a_bad_seed_is_refused(seed: object) -> None:
     with pytest.raises(ParameterError, match="seed must be an integer from 0 to"):
         stream(seed, "tile")  # type: ignore[arg-type]
-
-
-def test_noise_is_keyed_by_sample() -> None:
-    together = sample_normals(7, "noise", samples=range(10), shape=(3, 4))
-    assert together.shape == (10, 3, 4)
-    for samples in ([4], [9, 0, 5], range(2, 7)):
-        np.testing.assert_array_equal(
-            sample_normals(7, "noise", samples=samples, shape=(3, 4)), together[list(samples)]
-        )
-    assert len(np.unique(together)) == together.size
-    assert not np.array_equal(sample_normals(7, "other", samples=[4], shape=(3, 4)), together[[4]])
-
-
-def test_a_longer_window_begins_with_the_shorter_one() -> None:
-    short, long = (sample_normals(7, "noise", samples=[2], shape=(steps, 4)) for steps in (2, 5))
-    np.testing.assert_array_equal(long[:, :2], short)
-
-
-def test_noise_is_standard_normal_across_and_within_samples() -> None:
-    draws = sample_normals(0, "law", samples=range(200), shape=(100,))
-    for axis in (0, 1):
-        means = draws.mean(axis=axis) * np.sqrt(draws.shape[axis])
-        assert abs(means.std() - 1) < 4 / np.sqrt(2 * means.size)
-    assert abs(draws.mean()) < 4 / np.sqrt(draws.size)
-    assert abs(draws.std() - 1) < 4 / np.sqrt(2 * draws.size)
-    assert abs(np.corrcoef(draws[:-1].ravel(), draws[1:].ravel())[0, 1]) < 4 / np.sqrt(draws.size)
-
-
-def test_no_samples_give_no_noise() -> None:
-    assert sample_normals(7, "noise", samples=[], shape=(2,)).shape == (0, 2)

@@ -66,8 +66,8 @@ class Circuit(Parameters, ABC):
     @property
     @abstractmethod
     def firing_drive(self) -> float:
-        """Nominal drive that stands for a rate of 1, in units of the port: one spike in every step where the circuit can
-        fire that fast; `unit_drive` where nothing spikes.
+        """Nominal drive that stands for a rate of 1, in units of the port: one spike in every step where the circuit
+        can fire that fast; `unit_drive` where nothing spikes.
         """
 
     @property

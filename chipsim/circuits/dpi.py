@@ -30,7 +30,15 @@ class DPI(Circuit):
     (0.0133, True)
     """
 
-    per_neuron: ClassVar[tuple[str, ...]] = ("i_threshold", "i_reset", "capacitance", "i_tau", "gain", "i_0", "t_refractory")
+    per_neuron: ClassVar[tuple[str, ...]] = (
+        "i_threshold",
+        "i_reset",
+        "capacitance",
+        "i_tau",
+        "gain",
+        "i_0",
+        "t_refractory",
+    )
     roles: ClassVar[Mapping[str, str]] = {"threshold": "i_threshold", "time_constant": "capacitance", "gain": "gain"}
     initial: ClassVar[Mapping[str, str]] = {"i_mem": "i_0"}
     method: ClassVar[str] = "euler"

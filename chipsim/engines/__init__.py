@@ -1,25 +1,26 @@
-"""Engines that run the circuits' text. `Brian` is the reference, `Torch` the fast one."""
+"""Engines that run the circuits' text: `Brian` is the reference, `Torch` the fast one. Loaded when first used, since
+importing chipsim needs neither Brian2 nor PyTorch.
+"""
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from chipsim.engines.base import Engine, Shortcut, Stage, StageState, Watch, Window
 
 if TYPE_CHECKING:
+    from chipsim.engines.brian import Brian
     from chipsim.engines.torch import Torch
 
-__all__ = ["Engine", "Shortcut", "Stage", "StageState", "Torch", "Watch", "Window", "reference"]
+__all__ = ["Brian", "Engine", "Shortcut", "Stage", "StageState", "Torch", "Watch", "Window", "reference"]
 
 
 def reference() -> Engine:
-    """Return the engine that runs unless another is given; imported here, so that importing chipsim needs no Brian2."""
-    from chipsim.engines.brian import Brian
+    """Return the engine that runs unless another is given."""
+    brian: type[Engine] = import_module("chipsim.engines.brian").Brian
+    return brian()
 
-    return Brian()
 
-
-def __getattr__(name: str) -> type[Engine]:
-    if name != "Torch":
+def __getattr__(name: str) -> Any:
+    if name not in ("Brian", "Torch"):
         raise AttributeError(f"module 'chipsim.engines' has no attribute {name!r}")
-    from chipsim.engines.torch import Torch
-
-    return Torch
+    return getattr(import_module(f"chipsim.engines.{name.lower()}"), name)

@@ -46,7 +46,8 @@ class Stage:
     engine's kind [rows + bias rows, columns], in units of the circuit's port per unit of input. wiring: how inputs
     reach its rows; a plain dense array by default. bias_rows: last rows, driven by 1 in every step. variance: gives
     the variance of an access to the array, or None. grid_in, grid_out: converters before the rows (of analog inputs)
-    and behind the columns (in units of the port).
+    and behind the columns (in units of the port). Of several chips side by side, parameters are [chips, neurons] and
+    weights and variance [chips, rows + bias rows, columns]; samples then come chip after chip, [chips x batch].
     """
 
     circuit: Circuit
@@ -61,7 +62,13 @@ class Stage:
 
     @property
     def neurons(self) -> int:
-        return len(next(iter(self.parameters.values())))
+        return int(next(iter(self.parameters.values())).shape[-1])
+
+    @property
+    def chips(self) -> int:
+        """Number of chips that are simulated side by side."""
+        values = next(iter(self.parameters.values()))
+        return len(values) if values.ndim > 1 else 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,14 +76,14 @@ class Window:
     """One batch of samples for one window: inputs [batch, size of a sample], held for the whole window.
 
     numbers: of the samples [batch], which key their noise. noise: for each stage None, the values [steps, batch,
-    neurons] that are added to the membranes step by step, or white noise. reads: for each stage None, or the key of the
-    noise of reading its array.
+    neurons] that are added to the membranes step by step, or white noise. reads: for each stage None, or the keys (one
+    for each chip) of the noise of reading its array. All chips see the same samples.
     """
 
     inputs: Array
     numbers: Sequence[int] = ()
     noise: tuple[Array | tuple[White, ...] | None, ...] = ()
-    reads: tuple[int | None, ...] = ()
+    reads: tuple[tuple[int, ...] | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,7 +133,7 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def array(self, values: Array) -> AnyArray:
+    def array(self, values: NDArray[np.floating]) -> AnyArray:
         """Return values as an array of the kind that this engine computes with."""
 
     @abstractmethod

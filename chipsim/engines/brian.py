@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 _excepthook = sys.excepthook
 import brian2
@@ -76,7 +77,8 @@ def gridded(values: Array, grid: Grid | None) -> Array:
     """Return what a converter makes of values."""
     if grid is None:
         return values
-    return np.clip(np.rint(values / grid.step) * grid.step, -grid.limit, grid.limit)
+    converted: Array = np.clip(np.rint(values / grid.step) * grid.step, -grid.limit, grid.limit)
+    return converted
 
 
 @final
@@ -90,8 +92,8 @@ class Brian(Engine):
         if self.target not in TARGETS:
             raise ParameterError(f"unknown Brian2 target {self.target!r}; known: {', '.join(TARGETS)}")
 
-    def array(self, values: Array) -> Array:
-        return values
+    def array(self, values: NDArray[np.floating]) -> Array:
+        return np.asarray(values, dtype=np.float64)
 
     def outer(self, stage: Stage, inputs: Array, bias: Sequence[float], delta: Array, *, held: bool) -> Array:
         columns = wiring(stage).shared(delta.reshape(-1, stage.neurons)).reshape(*delta.shape[:2], -1).sum(axis=1)
@@ -115,6 +117,8 @@ class Brian(Engine):
     ) -> None:
         if count == 0:
             return
+        if stages[0].chips > 1:
+            raise ParameterError("the Brian2 engine runs one chip at a time; take engine=Torch() for several")
         clock = brian2.Clock(dt=step * brian2.second)
         layers = [_Layer(stage, index, batch, clock, self.target) for index, stage in enumerate(stages)]
         run = _Run(layers, iter(windows), steps, watch, on_window)
@@ -188,7 +192,8 @@ class _Layer:
     def _product(self, inputs: Array, weights: Array, power: int = 1) -> Array:
         rows = len(weights) - self.stage.bias_rows
         bias = np.repeat(weights[rows:].sum(axis=0), self.wiring.positions)
-        return self.wiring.product(inputs, weights[:rows], power) + bias
+        product: Array = self.wiring.product(inputs, weights[:rows], power) + bias
+        return product
 
     def deliver(self, read: Array | None, below: Array | None) -> None:
         """Set the drive of this step: product, noise of reading it [batch, neurons], converter, shortcut."""
@@ -259,14 +264,14 @@ class _Run:
             return normals(key, window.numbers, 0, self.steps, layer.stage.neurons)
 
         self.noise = [
-            np.sum([white.sigma * drawn(white.key, layer) for white in noise], axis=0)
+            np.sum([white.sigma * drawn(white.keys[0], layer) for white in noise], axis=0)
             if isinstance(noise, tuple)
             else noise
             for layer, noise in zip(self.layers, window.noise, strict=False)
         ]
         keys = (*window.reads, *(None for _ in self.layers))
         self.reads = [
-            None if key is None else drawn(key, layer) for layer, key in zip(self.layers, keys, strict=False)
+            None if key is None else drawn(key[0], layer) for layer, key in zip(self.layers, keys, strict=False)
         ]
 
     def driver(self, index: int) -> Callable[[], None]:

@@ -78,9 +78,9 @@ FOREVER = 1e9
 class Lowered:
     """A circuit as functions on tensors.
 
-    parameters: names that `setup` takes, each [neurons] or a scalar; it returns what is constant in a run. states: names
-    of the state variables. step(*states, drive, noise, *constants) -> (*new states, spikes, membrane): all [batch,
-    neurons]; spikes are boolean, None where nothing spikes; the membrane is that before the reset.
+    parameters: names that `setup` takes, each [neurons] or a number; it returns what is constant in a run. states:
+    names of the state variables. step(*states, drive, noise, *constants) -> (*new states, spikes, membrane): all
+    [batch, neurons]; spikes are boolean, None where nothing spikes; the membrane is that before the reset.
     """
 
     parameters: tuple[str, ...]
@@ -273,7 +273,9 @@ class _Reader:
         constants: dict[Node, int] = {}
         step = _Emitter(
             [*self.states, "drive", "noise"],
-            lambda node: constants.setdefault(node, len(constants)) if self.fixed(node) and not isinstance(node, float) else None,
+            lambda node: (
+                constants.setdefault(node, len(constants)) if self.fixed(node) and not isinstance(node, float) else None
+            ),
         )
         found = [step(root) for root in roots]
         new, rest = found[: len(outputs)], found[len(outputs) :]

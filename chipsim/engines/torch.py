@@ -15,14 +15,16 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from chipsim.effects import Grid
 from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window
 from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
 from chipsim.errors import ParameterError
-from chipsim.streams import FIRST, GAMMA, SECOND, White, sample_keys
+from chipsim.streams import FIRST, GAMMA, SECOND, sample_keys
 from chipsim.wiring import Wiring
 
 log = logging.getLogger("chipsim")
@@ -68,23 +70,28 @@ class Torch(Engine):
         if not self.memory > 0:
             raise ParameterError(f"memory must be above 0 bytes, not {self.memory:g}")
 
-    def array(self, values: Array) -> Tensor:
+    def array(self, values: NDArray[np.floating]) -> Tensor:
         return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
 
     @torch.no_grad()
     def outer(self, stage: Stage, inputs: Tensor, bias: Sequence[float], delta: Tensor, *, held: bool) -> Tensor:
-        wiring = _wiring(stage)
+        wiring, chips = _wiring(stage), stage.chips
         steps, batch, neurons = delta.shape
-        by_column = delta.reshape(steps, batch, wiring.columns, -1).sum((1, 3))
-        rows = (torch.tensor(bias, dtype=delta.dtype, device=delta.device) @ by_column).expand(stage.bias_rows, -1)
+        by_column = delta.reshape(steps, chips, batch // chips, wiring.columns, -1).sum((2, 4))
+        drive = torch.tensor(bias, dtype=delta.dtype, device=delta.device)
+        rows = torch.einsum("k,kcn->cn", drive, by_column)[:, None].expand(-1, stage.bias_rows, -1)
         if held:
             inputs, delta = inputs[:1], delta.sum(0, keepdim=True)
+        if chips > 1:
+            pooled = _by_chip(_pooled(wiring, inputs), chips)
+            return torch.cat([pooled.mT @ _by_chip(delta, chips), rows], 1)
+        rows = rows[0]
         pooled = _pooled(wiring, inputs.reshape(-1, wiring.size))
         delta = delta.reshape(-1, neurons)
         if wiring.kernel is None:
             return torch.cat([pooled.T @ delta, rows])
         shape = (wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
-        kernel = torch.nn.grad.conv2d_weight(
+        kernel = conv2d_weight(  # type: ignore[no-untyped-call]
             pooled.reshape(-1, *wiring.pooled), shape, delta.reshape(-1, *wiring.outputs),
             stride=wiring.stride, padding=wiring.padding, groups=wiring.groups,
         )  # fmt: skip
@@ -108,7 +115,7 @@ class Torch(Engine):
         for _ in range(count):
             window = next(iterator)
             if run is None:
-                run = _Run(self, stages, window, count, batch, steps, step, watch)
+                run = _Run(self, stages, window, count, batch * stages[0].chips, steps, step, watch)
             run.window(window)
             if on_window is not None:
                 on_window(run.banks[-1].membrane.clone())
@@ -117,29 +124,42 @@ class Torch(Engine):
 def _wiring(stage: Stage) -> Wiring:
     if stage.wiring is not None:
         return stage.wiring
-    return Wiring(inputs=(len(stage.weights()) - stage.bias_rows,), columns=stage.neurons)
+    return Wiring(inputs=(stage.weights().shape[-2] - stage.bias_rows,), columns=stage.neurons)
+
+
+def _by_chip(values: Tensor, chips: int) -> Tensor:
+    """Values [steps, chips x batch, n] as [chips, steps x batch, n]."""
+    steps, batch, size = values.shape
+    return values.reshape(steps, chips, batch // chips, size).transpose(0, 1).reshape(chips, -1, size)
 
 
 def _pooled(wiring: Wiring, inputs: Tensor) -> Tensor:
     """What reaches the rows, flat, of inputs [..., size]."""
     if wiring.pool == 1:
         return inputs
-    return functional.avg_pool2d(inputs.reshape(-1, *wiring.inputs), wiring.pool).flatten(1)
+    images = functional.avg_pool2d(inputs.reshape(-1, *wiring.inputs), wiring.pool)
+    return images.reshape(*inputs.shape[:-1], -1)
 
 
 def product(wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, power: int = 1) -> Tensor:
-    """Return what an array [rows + bias rows, columns] gives its neurons [n, neurons] for inputs [n, size], with every
-    row's drive raised to `power`.
+    """Return what an array [rows + bias rows, columns] gives its neurons [steps, batch, neurons] for inputs [steps,
+    batch, size], with every row's drive raised to `power`. Of several chips, arrays [chips, rows + bias rows, columns].
     """
-    rows = len(weights) - bias_rows
-    bias = weights[rows:].sum(0)
+    steps, batch = inputs.shape[:2]
+    rows = weights.shape[-2] - bias_rows
+    bias = weights[..., rows:, :].sum(-2)
     pooled = _pooled(wiring, inputs)
     driven = pooled if power == 1 else pooled**power
+    if weights.ndim == 3:
+        found = torch.baddbmm(bias[:, None], _by_chip(driven, len(weights)), weights[:, :rows])
+        return found.reshape(len(weights), steps, -1, wiring.neurons).transpose(0, 1).reshape(steps, batch, -1)
+    driven = driven.reshape(steps * batch, -1)
     if wiring.kernel is None:
-        return torch.addmm(bias, driven, weights[:rows])
+        return torch.addmm(bias, driven, weights[:rows]).reshape(steps, batch, -1)
     kernel = weights[:rows].T.reshape(wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
     images = driven.reshape(-1, *wiring.pooled)
-    return functional.conv2d(images, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups).flatten(1)
+    columns = functional.conv2d(images, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups)
+    return columns.reshape(steps, batch, -1)
 
 
 # ------------------------------------------------------------------------------------------------ noise in a scan
@@ -216,7 +236,9 @@ def scan(
         noise = drawn if noise is None else noise + drawn
     spikes, membranes = [], []
     for k in range(steps):
-        *new, fired, v = advance(*states, drive[k if drive.shape[0] > 1 else 0], None if noise is None else noise[k], *constants)
+        *new, fired, v = advance(
+            *states, drive[k if drive.shape[0] > 1 else 0], None if noise is None else noise[k], *constants
+        )
         states = tuple(new)
         if fired is not None:
             spikes.append(fired.to(dtype))
@@ -250,14 +272,17 @@ class _Bank:
     def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
         self.engine, self.stage, self.wiring = engine, stage, _wiring(stage)
         self.lowered: Lowered = lower(stage.circuit, step, noisy)
+        if stage.chips > 1 and self.wiring.kernel is not None:
+            raise ParameterError(
+                "chips side by side are for small dense networks; run convolutions chip by chip, as studies do"
+            )
         parameters = {
-            name: engine.array(values[0] if values.min() == values.max() else values)  # one number where all are equal
-            for name, values in stage.parameters.items()
+            name: engine.array(self._per_row(values, batch // stage.chips)) for name, values in stage.parameters.items()
         }
         constants = self.lowered.setup(*(parameters[name] for name in self.lowered.parameters))
         self.constants: tuple[Tensor, ...] = tuple(constants)
         role = stage.circuit.roles.get("threshold")
-        self.threshold = parameters[role] if role else None
+        self.threshold: Any = parameters[role] if role else None
         zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
         starts = {name: parameters[value] for name, value in stage.circuit.initial.items()} | {ELAPSED: zero + FOREVER}
         shape = (batch, stage.neurons)
@@ -266,7 +291,17 @@ class _Bank:
         self.states: tuple[Tensor, ...] = tuple(self._initial)
         self.inputs = torch.empty(0)
         self.spikes: Tensor | None = None
-        self.mean = self.sigma = None
+        self.mean: Tensor | None = None
+        self.sigma: Tensor | None = None
+
+    @staticmethod
+    def _per_row(values: Array, batch: int) -> Array:
+        """Values of the neurons as the scan takes them: one number where all are equal, [chips x batch, neurons] of
+        several chips.
+        """
+        if values.min() == values.max():
+            return np.asarray(values.flat[0])
+        return values.repeat(batch, axis=0) if values.ndim > 1 else values
 
     @property
     def work(self) -> int:
@@ -280,14 +315,12 @@ class _Bank:
 
     def product(self, inputs: Tensor) -> None:
         """Take the product of the array with the inputs [steps, batch, size]: the mean, and the spread of reading."""
-        stage, flat = self.stage, inputs.reshape(-1, inputs.shape[-1])
-        shape = (*inputs.shape[:2], stage.neurons)
-        self.inputs = inputs
-        self.mean = product(self.wiring, flat, stage.weights(), stage.bias_rows).reshape(shape)
+        stage, self.inputs = self.stage, inputs
+        self.mean = product(self.wiring, inputs, stage.weights(), stage.bias_rows)
         variance = stage.variance()
         self.sigma = None
         if variance is not None:
-            self.sigma = product(self.wiring, flat, variance, stage.bias_rows, power=2).sqrt_().reshape(shape)
+            self.sigma = product(self.wiring, inputs, variance, stage.bias_rows, power=2).sqrt_()
 
 
 class _Run:
@@ -335,7 +368,7 @@ class _Run:
 
     def window(self, window: Window) -> None:
         """Run one window through all chunks."""
-        inputs = self.engine.array(window.inputs)[None]
+        inputs = self.engine.array(window.inputs).repeat(self.banks[0].stage.chips, 1)[None]
         grid = self.banks[0].stage.grid_in
         held = _gridded(inputs, grid)
         for bank in self.banks:
@@ -359,15 +392,18 @@ class _Run:
         chunk = self._inputs(bank, index, window, first, count)
         run = self.scan if count * self.batch * stage.neurons >= SMALL else scan
         gated = watch is not None and width is not None and watch.gate_from < first + count
+        v: Any
         spikes, v, bank.states = run(bank.lowered.step, count, chunk, bank.states, bank.constants, keep_v or gated)
         gate = None
         if watch is not None and width is not None:
             gate = torch.zeros((count, self.batch, stage.neurons), dtype=torch.bool, device=chunk.drive.device)
             if gated:
                 start = max(0, watch.gate_from - first)
-                gate[start:] = (v[start:] - bank.threshold).abs_() < width
+                gate[start:] = torch.abs(v[start:] - bank.threshold) < width
         if spikes is None:
-            spikes = torch.zeros(1, dtype=chunk.drive.dtype, device=chunk.drive.device).expand(count, self.batch, stage.neurons)
+            spikes = torch.zeros(1, dtype=chunk.drive.dtype, device=chunk.drive.device).expand(
+                count, self.batch, stage.neurons
+            )
         inputs = bank.inputs if bank.inputs.shape[0] == count else bank.inputs.expand(count, -1, -1)
         return spikes, StageState(inputs=inputs, held=index == 0, spikes=spikes, v=v if keep_v else None, gate=gate)
 
@@ -377,14 +413,15 @@ class _Run:
         key = window.reads[index] if index < len(window.reads) else None
         white = given if isinstance(given, tuple) else ()
         drawn = bool(white) or (key is not None and bank.sigma is not None)
+        out = stage.grid_out
         assert bank.mean is not None
         return Chunk(
             drive=bank.mean,
             sigma=bank.sigma,
-            grid=None if stage.grid_out is None else tuple(self._scalar(value) for value in stage.grid_out),
+            grid=None if out is None else (self._scalar(out.step), self._scalar(out.limit)),
             extra=self._shortcut(stage),
             noise=engine.array(given[first : first + count]) if isinstance(given, np.ndarray) else None,
-            white=tuple((self._keys(one.key, window), self._scalar(one.sigma)) for one in white),
+            white=tuple((self._keys(one.keys, window), self._scalar(one.sigma)) for one in white),
             read=self._keys(key, window) if drawn and key is not None else None,
             places=Places.of(first, count, stage.neurons, engine.device) if drawn else None,
         )
@@ -392,8 +429,9 @@ class _Run:
     def _scalar(self, value: float) -> Tensor:
         return torch.tensor(value, dtype=DTYPES[self.engine.dtype], device=self.engine.device)
 
-    def _keys(self, key: int, window: Window) -> Tensor:
-        return torch.as_tensor(sample_keys(key, window.numbers).view(np.int64), device=self.engine.device)
+    def _keys(self, keys: Sequence[int], window: Window) -> Tensor:
+        of_samples = np.concatenate([sample_keys(key, window.numbers) for key in keys])
+        return torch.as_tensor(of_samples.view(np.int64), device=self.engine.device)
 
     def _shortcut(self, stage: Stage) -> Tensor | None:
         shortcut = stage.shortcut
@@ -401,7 +439,7 @@ class _Run:
             return None
         spikes = self.banks[shortcut.source].spikes
         assert spikes is not None
-        image = shortcut.drive * shortcut(spikes)
+        image: Tensor = shortcut.drive * shortcut(spikes)
         missing = shortcut.outputs[0] - shortcut.inputs[0]
         if missing:
             image = functional.pad(image, (0, 0) * (len(shortcut.outputs) - 1) + (0, missing))

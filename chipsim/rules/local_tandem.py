@@ -60,7 +60,7 @@ class LocalTandem(Rule):
             raise ParameterError(
                 f"LocalTandem.warm_up = {self.warm_up} leaves no step to teach in a window of {signals.window}"
             )
-        counter = state
+        counter: AnyArray = state
         if not signals.readout:
             counter = _seen(signals.spikes) if state is None else state + _seen(signals.spikes)
         if signals.step < self.warm_up:
@@ -108,8 +108,8 @@ class LocalTandemOffline(Rule):
             )
         if circuit.port != "charge":
             raise ParameterError(
-                f"LocalTandemOffline is the gradient of a membrane that gathers charge, not of {type(circuit).__name__}; "
-                "take LocalTandem or LocalTandemTrace"
+                f"LocalTandemOffline is the gradient of a membrane that gathers charge, which {type(circuit).__name__} "
+                "does not; take LocalTandem or LocalTandemTrace"
             )
 
     def init(self) -> History:

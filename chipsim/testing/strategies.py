@@ -8,21 +8,23 @@
         snn = chipsim.deploy(network, chip, window=4)
 
 All sizes are small: every drawn network fits on every drawn chip (with the default sizes of both), and a design's
-tiles are often smaller than a layer. Large arrays are drawn as a seed, so that failing examples shrink in shape.
+tiles are often smaller than a layer. Networks are dense and neurons gather charge unless a strategy says otherwise:
+`conv_networks`, `every_circuit`. Large arrays are drawn as a seed, so that failing examples shrink in shape.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chipsim.chip import Chip, ChipDesign, fabricate
-from chipsim.circuits import IF, LIF, Circuit, Integrator
+from chipsim.circuits import DPI, IF, LIF, Circuit, Integrator
 from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
-from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
-from chipsim.network import Dense, Network
+from chipsim.effects import Converters, DeadNeurons, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
+from chipsim.network import Conv2d, Dense, Layer, Network
 from chipsim.streams import stream
 
 Array = NDArray[np.float64]
@@ -41,9 +43,11 @@ def strengths(high: float = 0.5) -> st.SearchStrategy[float]:
 @st.composite
 def circuits(draw: st.DrawFn, kinds: Sequence[type[Circuit]] = (IF, LIF)) -> Circuit:
     """Spiking circuits of random threshold, rest, reset, gain, unit and time constant, hard or soft, with or without
-    rails.
+    rails; those with a current port where `kinds` names them.
     """
     kind = draw(st.sampled_from(list(kinds)))
+    if kind is DPI:
+        return _dpi(draw)
     rest, swing = draw(_between(-0.2, 0.2)), draw(_between(0.2, 1.2))
     threshold, reset = max(rest + swing, 1e-2), rest + draw(_between(-0.5, 0.5)) * swing
     fields: dict[str, float | bool] = {
@@ -60,6 +64,28 @@ def circuits(draw: st.DrawFn, kinds: Sequence[type[Circuit]] = (IF, LIF)) -> Cir
     if "tau" in kind.__dataclass_fields__:
         fields["tau"] = draw(_between(1e-3, 50e-3))
     return kind(**fields)
+
+
+def _dpi(draw: st.DrawFn) -> DPI:
+    """DPI neurons whose equations may be integrated in their own step, also with some mismatch."""
+    i_0 = draw(_between(0.5e-12, 2e-12))
+    return DPI(
+        capacitance=draw(_between(2e-12, 6e-12)),
+        i_tau=draw(_between(2e-12, 8e-12)),
+        alpha=draw(_between(50.0, 300.0)),
+        i_0=i_0,
+        i_threshold=draw(_between(0.5e-9, 4e-9)),
+        i_reset=i_0 * draw(_between(0.0, 3.0)),
+        i_fb_gain=draw(st.just(0.0) | _between(10e-12, 100e-12)),
+        t_refractory=draw(st.just(0.0) | _between(0.1e-3, 5e-3)),
+        i_unit=draw(_between(50e-12, 500e-12)),
+        gain=draw(_between(0.5, 2.0)),
+    )
+
+
+def every_circuit() -> st.SearchStrategy[Circuit]:
+    """Spiking circuits of every kind, those with a current port too."""
+    return circuits((DPI, IF, LIF))
 
 
 @st.composite
@@ -80,6 +106,9 @@ def devices(draw: st.DrawFn) -> Device:
     return draw(st.sampled_from([ideal, rram, RRAM_MILO_2021, replace(RRAM_MILO_2021, levels=levels)]))
 
 
+_BITS = st.just(0) | st.integers(2, 12)
+
+
 @st.composite
 def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
     """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`."""
@@ -88,6 +117,8 @@ def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
         MembraneNoise(sigma=draw(strengths(max_strength))),
         DeadNeurons(rate=draw(strengths(max_strength))),
         StuckCells(rate=draw(strengths(max_strength)), at_max=draw(_between(0.0, 1.0))),
+        ReadNoise(sigma=draw(strengths(max_strength)), relative_to=draw(st.sampled_from(["range", "cell"]))),
+        Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),
     ]
     chosen = draw(st.permutations(every))
     return tuple(chosen[: draw(st.integers(0, len(every)))])
@@ -109,7 +140,7 @@ def designs(
         tiles=1024,
         rows=draw(st.integers(2, 16)),
         columns=draw(st.integers(2, 16)),
-        neurons=256,
+        neurons=640,
         readouts=32,
         headroom=draw(_between(1.0, 2.0)),
     )
@@ -140,6 +171,66 @@ def networks(draw: st.DrawFn, max_layers: int = 3, max_width: int = 8) -> Networ
         weight, bias = rng.uniform(-bound, bound, shape), rng.uniform(-bound, bound, shape[1])
         layers.append(Dense(weight=weight, bias=bias, constant=constant))
     return Network(tuple(layers))
+
+
+@st.composite
+def conv_networks(draw: st.DrawFn, max_layers: int = 2) -> Network:
+    """Networks of 1 to `max_layers` small convolutions and a dense read-out, with any stride, padding, groups, average
+    pooling and residual addition that fit each other.
+    """
+    rng, scale = stream(draw(SEEDS), "testing", "network"), draw(_between(0.5, 3.0))
+    start: tuple[int, ...] = (draw(st.integers(1, 3)), draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+    shape = start
+    layers: list[Layer] = []
+
+    def drawn(*weight_shape: int, columns: int) -> dict[str, Any]:
+        bound = scale / np.sqrt(np.prod(weight_shape) / columns)
+        return {"weight": rng.uniform(-bound, bound, weight_shape), "bias": rng.uniform(-bound, bound, columns)}
+
+    for index in range(draw(st.integers(1, max_layers))):
+        geometry = draw(_residual(shape) if index and draw(st.booleans()) else _free(shape))
+        columns, kernel, shortcut = geometry.pop("columns"), geometry.pop("kernel"), geometry.pop("shortcut")
+        weights = drawn(columns, shape[0] // geometry["groups"], *kernel, columns=columns)
+        source = index - 1 if shortcut else None
+        layers.append(Conv2d(**weights, **geometry, constant=draw(_between(0.5, 2.0)), shortcut=source))
+        shape = layers[-1].wiring(shape).outputs
+    pool, outputs = draw(_dividing(*shape[1:])), draw(st.integers(1, 4))
+    values = shape[0] * (shape[1] // pool) * (shape[2] // pool)
+    return Network((*layers, Dense(**drawn(values, outputs, columns=outputs), pool=pool)), start)
+
+
+def _dividing(*sizes: int) -> st.SearchStrategy[int]:
+    return st.sampled_from([part for part in (1, 2, 3) if not any(size % part for size in sizes)])
+
+
+@st.composite
+def _free(draw: st.DrawFn, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Geometry of a convolution of inputs of `shape`."""
+    pool, groups, padding = draw(_dividing(*shape[1:])), draw(_dividing(shape[0])), draw(st.integers(0, 1))
+    kernel = tuple(draw(st.integers(1, min(3, side // pool + 2 * padding))) for side in shape[1:])
+    return {
+        "columns": groups * draw(st.integers(1, 2)),
+        "kernel": kernel,
+        "pool": pool,
+        "stride": draw(st.integers(1, 2)),
+        "padding": padding,
+        "groups": groups,
+        "shortcut": False,
+    }
+
+
+@st.composite
+def _residual(draw: st.DrawFn, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Geometry of a convolution of inputs of `shape` that can add them: of the same image, or every second pixel."""
+    groups, side = draw(_dividing(shape[0])), draw(st.sampled_from([1, 3]))
+    return {
+        "columns": shape[0] + groups * draw(st.integers(0, 1)),
+        "kernel": (side, side),
+        "stride": draw(_dividing(*shape[1:]).filter(lambda stride: stride < 3)),
+        "padding": side // 2,
+        "groups": groups,
+        "shortcut": True,
+    }
 
 
 @st.composite

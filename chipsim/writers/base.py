@@ -3,10 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
-
 from chipsim.arrays import AnyArray
-from chipsim.crossbar import Cells, Crossbar
+from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.quantity import Parameters
 
 
@@ -15,5 +13,5 @@ class Writer(Parameters, ABC):
     """Turns a wanted change into writes."""
 
     @abstractmethod
-    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: np.random.Generator, time: float) -> Cells:
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams, time: float) -> Cells:
         """Return the cells after writing `change` [rows, columns], in weights, at `time` [s]; nothing is edited."""

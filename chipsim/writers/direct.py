@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
-from chipsim.crossbar import Cells, Crossbar
 from chipsim.arrays import AnyArray
+from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.writers.base import Writer
 
 
@@ -19,5 +17,5 @@ class Direct(Writer):
     The controller's memory of `wanted` is exact (a digital copy of every weight).
     """
 
-    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: np.random.Generator, time: float) -> Cells:
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams, time: float) -> Cells:
         return array.programme(cells, cells.wanted + change, rng, time)

@@ -17,8 +17,12 @@ from typing import Any
 
 import brian2
 import numpy as np
-from brian2 import Quantity, ms, mV, nA, pA, pF
+from brian2 import Quantity
 from brian2.units.fundamentalunits import get_unit
+from numpy.typing import NDArray
+
+from chipsim.circuits import DPI, Circuit
+from chipsim.quantity import declarations
 
 REPEAT_AND_TIME = """
 std::ofstream loops("loops.txt");
@@ -50,38 +54,20 @@ class Population:
     dt: Quantity
 
 
-def dpi(neurons: int) -> Population:
-    """Return subthreshold DPI neurons of 20 ms, with positive feedback and constant inputs that differ."""
-    rng = np.random.default_rng(0)
-    capacitance, thermal, kappa = 3 * pF, 25 * mV, 0.75
+def population_of(circuit: Circuit, drive: NDArray[np.float64], step: float) -> Population:
+    """Return one of chipsim's circuits with a constant drive [SI] for each neuron, its text and numbers as they are."""
+    units = {"V": brian2.volt, "A": brian2.amp, "F": brian2.farad, "s": brian2.second, "1": 1}
+    constants = {name: getattr(circuit, name) * units[field.unit] for name, field in declarations(circuit).items()}
     return Population(
-        neurons=neurons,
-        equations="""
-        tau = C * U_T / (kappa * I_tau) : second
-        I_fb = I_fbgain / (1 + exp(-(I_mem - I_fbth) / I_fbnorm)) : amp
-        I_sum = I_tau - I_fb : amp
-        I_g = alpha * I_tau : amp
-        net = alpha * (I_in - I_sum) - I_sum * I_mem / I_tau : amp
-        dI_mem/dt = net / (tau * (1 + I_g / I_mem)) : amp (unless refractory)
-        """,
-        threshold="I_mem > I_spkthr",
-        reset="I_mem = I_reset",
-        refractory=1 * ms,
-        namespace={
-            "C": capacitance,
-            "U_T": thermal,
-            "kappa": kappa,
-            "I_tau": capacitance * thermal / (kappa * 20 * ms),
-            "alpha": 4,
-            "I_fbgain": 20 * pA,
-            "I_fbth": 50 * nA,
-            "I_fbnorm": 10 * nA,
-            "I_spkthr": 100 * nA,
-            "I_reset": 1 * pA,
-            "I_in": rng.uniform(20, 40, neurons) * nA,
-        },
-        initial={"I_mem": rng.uniform(0.001, 90, neurons) * nA},
-        dt=0.1 * ms,
+        neurons=len(drive),
+        equations=circuit.equations,
+        threshold=circuit.threshold or "",
+        reset=circuit.reset or "",
+        refractory=circuit.refractory or False,
+        namespace=constants | {"drive": drive * (brian2.volt if circuit.port == "charge" else brian2.amp)},
+        initial={state: constants[name] for state, name in circuit.initial.items()},
+        method=circuit.method,
+        dt=step * brian2.second,
     )
 
 
@@ -171,9 +157,10 @@ def _unit(value: Any) -> str:
 
 def main(neurons: int = 262_144) -> None:
     """Print the three figures of the DPI neurons."""
-    population = dpi(neurons)
+    drives = np.random.default_rng(0).uniform(0, 200e-12, neurons)
+    population = population_of(DPI(), drives, DPI().step)
     print(f"{neurons} DPI neurons, float64, Brian2 {brian2.__version__}")
-    print(f"  {firing_rate(dpi(min(neurons, 4096))):8.1f} spikes per neuron and second")
+    print(f"  {firing_rate(population_of(DPI(), drives[:4096], DPI().step)):8.1f} spikes per neuron and second")
     print(f"  {cython(population):8.2f} ns per neuron and step, cython, one thread")
     print(f"  {standalone(population):8.2f} ns per neuron and step, C++ standalone, 2 OpenMP threads")
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chipsim.effects import ALL, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.effects import ALL, Converters, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
 from chipsim.effects.mismatch import KINDS
 from chipsim.testing import conformance
 
@@ -10,6 +10,9 @@ VARIANTS: dict[str, Effect] = {
     **{f"Mismatch of {kind}": Mismatch(sigma=0.3, kinds=(kind,)) for kind in KINDS},
     "Mismatch, strong": Mismatch(sigma=0.5),
     "MembraneNoise, strong": MembraneNoise(sigma=0.5),
+    "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
+    "Converters of rows only": Converters(dac_bits=4, adc_bits=0),
+    "Converters of columns only": Converters(dac_bits=0, adc_bits=5, adc_range=3.0),
     "StuckCells at g_min": StuckCells(rate=0.1, at_max=0.0),
 }
 EFFECTS = {**{kind.__name__: kind() for kind in ALL}, **VARIANTS}

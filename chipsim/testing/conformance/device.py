@@ -7,8 +7,10 @@ one without it is taken at its word: it programmes exactly. What lands below zer
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from chipsim.arrays import to_numpy
 from chipsim.devices import Device
 from chipsim.errors import ParameterError
 from chipsim.streams import stream
@@ -23,7 +25,8 @@ def _rng(*names: str | int) -> np.random.Generator:
 
 
 def _targets(device: Device, count: int = CELLS) -> Array:
-    return device.quantise(np.linspace(device.g_min, device.g_max, count))
+    levels: Array = device.quantise(np.linspace(device.g_min, device.g_max, count))
+    return levels
 
 
 def _sigma(device: Device, g: Array) -> Array:
@@ -42,12 +45,12 @@ def programmes_within_bounds(device: Device) -> None:
 
 
 def leaves_its_targets(device: Device) -> None:
-    """Programming edits neither the targets nor hands them back as the result."""
+    """Programming does not edit the targets; a device that draws noise gives conductances in an array of their own."""
     targets = _targets(device)
     before = targets.copy()
     g = device.programme(targets, _rng())
     assert np.array_equal(targets, before), "programming edited its targets"
-    assert not np.shares_memory(g, targets), "the programmed conductances are the target array itself"
+    assert not (device.draws and np.shares_memory(g, targets)), "the conductances are the target array itself"
 
 
 def refuses_targets_out_of_range(device: Device) -> None:
@@ -101,6 +104,26 @@ def repeats_with_its_stream(device: Device) -> None:
         assert not np.array_equal(first, other), "another stream gave the same conductances"
 
 
+def states_whether_it_draws(device: Device) -> None:
+    """One that states a spread says in `draws` that it draws; what another programmes is a function of its target."""
+    targets = _targets(device)
+    if (_sigma(device, targets) > 0).any():
+        assert device.draws, "it states a spread, but not in `draws` that cells which are not written must draw none"
+    if not device.draws:
+        first, other = (device.programme(targets, _rng(name)) for name in ("a", "b"))
+        assert np.array_equal(first, other), "it says that it draws nothing, but the stream plays a part"
+
+
+def runs_on_either_kind_of_array(device: Device) -> None:
+    """Tensors of PyTorch are quantised and programmed as numpy's arrays are."""
+    g = np.linspace(device.g_min, device.g_max, CELLS)
+    levels = device.quantise(torch.tensor(g))
+    assert np.allclose(to_numpy(levels), device.quantise(g), rtol=1e-12), "tensors get other levels than arrays"
+    ours, tensors = device.programme(_targets(device), _rng()), device.programme(torch.tensor(_targets(device)), _rng())
+    assert isinstance(tensors, torch.Tensor), "programming gave back another kind of array than it was given"
+    assert np.allclose(to_numpy(tensors), ours, rtol=1e-12), "tensors are programmed to other values than arrays"
+
+
 DEVICE: tuple[Callable[[Device], None], ...] = (
     *PARAMETERS,
     programmes_within_bounds,
@@ -109,4 +132,6 @@ DEVICE: tuple[Callable[[Device], None], ...] = (
     has_stable_levels,
     spreads_as_stated,
     repeats_with_its_stream,
+    states_whether_it_draws,
+    runs_on_either_kind_of_array,
 )

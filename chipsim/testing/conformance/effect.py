@@ -1,24 +1,27 @@
 """What every non-ideality must do; give an instance of a strength above 0.
 
-A measured size is the effect's strength: in units of the circuit's swing where the part's name ends with [V].
+A measured size is the effect's strength: in units of the circuit's swing where the part's name ends with "in the
+membrane's unit", and for converters their step as a share of their range. Of read noise, cells at g_max are measured.
 """
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip, ChipDesign, fabricate
 from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
-from chipsim.effects import Effect
+from chipsim.effects import Effect, Seen
 from chipsim.network import Network
 from chipsim.quantity import declarations
 from chipsim.report import RareEventWarning
-from chipsim.streams import stream
+from chipsim.streams import normals, stream
 from chipsim.testing.conformance.parameters import PARAMETERS
 
 Array = NDArray[np.float64]
@@ -50,6 +53,10 @@ def switched_off(effect: Effect) -> Effect:
         off = dataclasses.replace(effect, **{name: 0.0}) if low <= 0.0 <= high else effect
         if off.strength == 0:
             return off
+    counts = [field.name for field in dataclasses.fields(effect) if type(getattr(effect, field.name)) is int]
+    off = dataclasses.replace(effect, **dict.fromkeys(counts, 0))
+    if off.strength == 0:
+        return off
     raise AssertionError(f"no parameter of {effect.name} brings its strength to 0: strength 0 must be legal")
 
 
@@ -119,15 +126,15 @@ def edits_no_argument(effect: Effect) -> None:
     values = {name: np.full(64, value) for name, value in circuit.nominal().items()}
     neurons, cells = dict(chip.frozen_neurons[0]), dict(chip.tile(0)[0])
     g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
-    normals = stream(0, "conformance", "normals").standard_normal((4, 64))
-    arrays = [*values.values(), *neurons.values(), *cells.values(), g, normals]
+    noise = np.array([1.0, 1.0])
+    arrays = [*values.values(), *neurons.values(), *cells.values(), g, noise]
     copies = [array.copy() for array in arrays]
     names = [list(values), list(neurons), list(cells)]
     effect.neurons(circuit, values, neurons)
     effect.programme(g, cells)
     effect.read(g, cells)
-    effect.step(circuit, normals, 1e-3)
-    effect.measure([neurons], [cells], np.array([1.0, 1.0]))
+    effect.variance(g, device.g_max)
+    effect.measure(Seen(neurons=[neurons], cells=[cells], noise=noise, conductances=[g], g_max=device.g_max))
     assert names == [list(values), list(neurons), list(cells)], "a hook added or removed an entry of its argument"
     for array, copy in zip(arrays, copies, strict=True):
         assert np.array_equal(array, copy), "a hook edited an array that it was given"
@@ -142,28 +149,76 @@ def keeps_conductances_physical(effect: Effect) -> None:
         assert after.shape == g.shape, f"{hook} changed the shape of the conductances"
         assert np.isfinite(after).all(), f"{hook} gave a conductance that is NaN or infinite"
         assert (after >= 0).all(), f"{hook} gave a negative conductance"
+    variance = effect.variance(g, device.g_max)
+    assert variance.shape == g.shape, "variance has another shape than the conductances"
+    assert np.isfinite(variance).all(), "a variance is NaN or infinite"
+    assert (variance >= 0).all(), "a variance is negative"
+    assert effect.reads_noisily == bool(variance.any()), "it reads noisily just where it overrides `variance`"
+
+
+def runs_on_either_kind_of_array(effect: Effect) -> None:
+    """On tensors of PyTorch its hooks on cells give what they give on numpy's arrays."""
+    chip = _chip(effect)
+    device, frozen = chip.design.device, chip.tile(0)[0]
+    g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
+
+    def hooks(g: AnyArray, frozen: Mapping[str, AnyArray]) -> list[AnyArray]:
+        return [effect.programme(g, frozen), effect.read(g, frozen), effect.variance(g, device.g_max)]
+
+    tensors = hooks(torch.tensor(g), {name: torch.tensor(values) for name, values in frozen.items()})
+    for ours, tensor in zip(hooks(g, frozen), tensors, strict=True):
+        assert isinstance(tensor, torch.Tensor), "a hook gave back another kind of array than it was given"
+        assert np.array_equal(ours, to_numpy(tensor)), "tensors give other numbers than arrays"
+
+
+def states_its_membrane_noise(effect: Effect) -> None:
+    """Noise of a step has a finite standard deviation that grows with the root of the step; 0 where it adds none."""
+    circuit = LIF()
+    short, long = (effect.membrane(circuit, seconds) for seconds in (1e-3, 4e-3))
+    assert effect.noisy == (short > 0), "it is noisy just where it overrides `membrane`"
+    assert 0 <= short < np.inf, f"a standard deviation of {short:g}"
+    assert np.isclose(long, 2 * short, rtol=1e-9), "white noise over four times as long must be twice as large"
+
+
+def has_converters_in_order(effect: Effect) -> None:
+    """Every converter has a step above 0 that divides its range, or stands on neither side."""
+    for side, grid in (("rows", effect.rows()), ("columns", effect.columns())):
+        if grid is not None:
+            assert 0 < grid.step <= grid.limit < np.inf, f"{side} have converters of step {grid.step:g}"
+            assert np.isclose(grid.limit / grid.step, round(grid.limit / grid.step)), f"{side}: the range is no code"
 
 
 def measures_what_it_states(effect: Effect) -> None:
-    """Over 24 chips (more than 12,000 draws) every measured size is the strength, within 4 standard errors."""
+    """Over 24 chips (more than 12,000 draws) every measured size is what it states, within 4 standard errors."""
     design = ChipDesign(circuit=LIF(), effects=(effect,), tiles=1, rows=32, columns=32, neurons=512)
     found: dict[str, list[float]] = {}
     for seed in range(CHIPS):
         chip = fabricate(design, seed)
-        voltage = effect.step(design.circuit, stream(seed, "conformance", "noise").standard_normal((32, 512)), 1e-3)
-        noise = np.array([np.sum(voltage**2), float(voltage.size)])
+        noise = np.zeros(2)
+        for white in chip.noise(design.circuit, ("conformance",), 1e-3).values():
+            drawn = white.sigma * normals(white.key, range(32), 0, 1, 512)
+            noise += (np.sum(drawn**2), drawn.size)
+        full = np.full((2, 32, 32), design.device.g_max)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RareEventWarning)
-            sizes = effect.measure([chip.frozen_neurons[0]], [chip.tile(0)[0]], noise)
+            sizes = effect.measure(
+                Seen(
+                    neurons=[chip.frozen_neurons[0]],
+                    cells=[chip.tile(0)[0]],
+                    noise=noise,
+                    conductances=[full],
+                    g_max=design.device.g_max,
+                )
+            )
         for part, size in sizes.items():
             found.setdefault(part, []).append(size)
     assert found, "it measures nothing"
+    steps = [grid.step / grid.limit for grid in (effect.rows(), effect.columns()) if grid is not None]
     for part, measured in found.items():
-        stated = effect.strength * (design.circuit.swing if part.endswith("[V]") else 1.0)
+        stated = effect.strength * (design.circuit.swing if part.endswith("in the membrane's unit") else 1.0)
         mean, error = float(np.mean(measured)), float(np.std(measured, ddof=1)) / np.sqrt(CHIPS)
-        assert abs(mean - stated) <= 4 * error + 1e-12, (
-            f"{part} measures {mean:g} +- {error:g}, but the strength states {stated:g}"
-        )
+        off = min(abs(mean - size) for size in (steps or [stated]))
+        assert off <= 4 * error + 1e-12, f"{part} measures {mean:g} +- {error:g}, but it states {steps or stated}"
 
 
 EFFECT: tuple[Callable[[Effect], None], ...] = (
@@ -175,5 +230,8 @@ EFFECT: tuple[Callable[[Effect], None], ...] = (
     differs_from_tile_to_tile,
     edits_no_argument,
     keeps_conductances_physical,
+    runs_on_either_kind_of_array,
+    states_its_membrane_noise,
+    has_converters_in_order,
     measures_what_it_states,
 )

@@ -1,32 +1,35 @@
 """What every local learning rule must do, in hidden and in read-out arrays.
 
-A rule is shown windows of 16 steps in the fields of `LocalSignals` that it declares; its gradient of a window is the
-sum over the steps that teach.
+A rule is shown windows of 16 steps in the fields of `LocalSignals` that it declares. Its column signals are multiplied
+with what the rows carry, as the cells of an array do it; the sum over the window is its gradient.
 """
 
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from chipsim.arrays import to_numpy
 from chipsim.rules import Rule
 from chipsim.signals import LocalSignals
 from chipsim.streams import stream
 from chipsim.testing.conformance.parameters import PARAMETERS
 
 Array = NDArray[np.float64]
-Seen = Mapping[str, Array]
-"""Signals of a window by name, each [steps, batch, rows or columns]."""
+Seen = Mapping[str, NDArray[Any]]
+"""Signals of a window by name, each [steps, batch, neurons], and `pre` [steps, batch, rows], what drives the rows."""
 
 STEPS, BATCH, ROWS, COLUMNS = 16, 5, 7, 6
 THRESHOLD = 0.6
-HIDDEN = ("pre", "spikes", "gate", "membrane", "target")
-READOUT = ("pre", "value", "target")
+ROW_LEAK = 0.8
+"""Share of a row's trace that is left after a step."""
 
 
-def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, Array]:
+def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return the signals of a random window: spikes in, membranes around the threshold, targets."""
     rng = stream(seed, "conformance", "signals")
     pre = (rng.random((STEPS, BATCH, ROWS)) < 0.4).astype(float)
@@ -38,40 +41,65 @@ def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, Array]:
     return {
         "pre": pre,
         "spikes": (membrane > THRESHOLD).astype(float),
-        "gate": (np.abs(membrane - THRESHOLD) < rule.gate).astype(float),
+        "gate": np.abs(membrane - THRESHOLD) < rule.gate,
         "membrane": membrane,
         "target": target,
     }
 
 
-def signals(rule: Rule, seen: Seen, step: int, *, readout: bool) -> LocalSignals:
-    """Return one step of a window as the rule gets it: only what it declares, in arrays that cannot be edited."""
+def signals(
+    rule: Rule, seen: Seen, step: int, *, readout: bool, kind: Callable[[NDArray[Any]], Any] | None = None
+) -> LocalSignals:
+    """Return one step of a window as the rule gets it: only what it declares, in arrays that cannot be edited, or in
+    arrays that `kind` makes of them.
+    """
     shown = {name: values[step] for name, values in seen.items() if name in rule.reads}
     for values in shown.values():
         values.flags.writeable = False
-    return LocalSignals(step=step, window=STEPS, leak=0.9, row_leak=0.8, readout=readout, **shown)
+    made = {name: kind(values.copy()) for name, values in shown.items()} if kind else shown
+    return LocalSignals(step=step, window=STEPS, leak=0.9, readout=readout, **made)
 
 
-def taught(rule: Rule, seen: Seen, *, readout: bool) -> Array:
+def carried(rule: Rule, pre: Array, *, readout: bool) -> Array:
+    """Return what the rows carry [steps, batch, rows] when `pre` drives them: `pre` itself, or its trace."""
+    if rule.rows(readout) == "pre":
+        return pre
+    traces = [pre[0]]
+    for driven in pre[1:]:
+        traces.append(ROW_LEAK * traces[-1] + driven)
+    return np.stack(traces)
+
+
+def taught(rule: Rule, seen: Seen, *, readout: bool, kind: Callable[[NDArray[Any]], Any] | None = None) -> Array:
     """Return the gradient [rows, columns] of a window; raise AssertionError for a wrong shape or none at all."""
     batch, rows = seen["pre"].shape[1:]
     columns = seen["target"].shape[2]
-    state, total, steps = rule.init(batch, rows, columns), np.zeros((rows, columns)), 0
+    row_signals = carried(rule, seen["pre"], readout=readout)
+    state, total, count = rule.init(), np.zeros((rows, columns)), 0
     for step in range(STEPS):
-        state, gradient = rule.update(state, signals(rule, seen, step, readout=readout))
-        if gradient is not None:
-            assert gradient.shape == (rows, columns), f"the gradient is {gradient.shape}, not {(rows, columns)}"
-            assert np.isfinite(gradient).all(), "the gradient is NaN or infinite"
-            total, steps = total + gradient, steps + 1
-    assert steps, f"no step of a window of {STEPS} taught anything"
+        state, delta = rule.update(state, signals(rule, seen, step, readout=readout, kind=kind))
+        if delta is None:
+            continue
+        steps, first = delta.shape[0], step + 1 - delta.shape[0]
+        assert delta.shape[1:] == (batch, columns), f"the column signal is {delta.shape}, not [steps, {batch, columns}]"
+        assert 0 < steps <= step + 1, f"step {step} gives a column signal for {steps} steps"
+        assert steps == 1 or rule.looks_back, "the column signal comes for earlier steps, but looks_back is False"
+        found = to_numpy(delta)
+        assert np.isfinite(found).all(), "the column signal is NaN or infinite"
+        total += np.einsum("tbr,tbc->rc", row_signals[first : step + 1], found)
+        count += 1
+    assert count, f"no step of a window of {STEPS} taught anything"
     return total
 
 
 def declares_known_signals(rule: Rule) -> None:
-    """`reads` names fields of LocalSignals."""
+    """`reads` names fields of LocalSignals, and `rows` what rows can carry."""
     arrays = {field.name for field in fields(LocalSignals) if field.default is None}
     assert rule.reads, "a rule that reads nothing cannot learn"
     assert rule.reads <= arrays, f"reads names {sorted(rule.reads - arrays)}; LocalSignals has {sorted(arrays)}"
+    for readout in (False, True):
+        assert rule.rows(readout) in ("pre", "trace"), f'rows carry "pre" or "trace", not {rule.rows(readout)!r}'
+    assert 0 <= rule.silent(STEPS) < STEPS, f"it is silent for {rule.silent(STEPS)} steps of {STEPS}"
 
 
 def gives_gradients(rule: Rule) -> None:
@@ -96,7 +124,7 @@ def is_pure(rule: Rule) -> None:
     """The same state and signals give the same result, and neither is edited."""
     for readout in (False, True):
         seen = observed(rule, readout=readout)
-        state = rule.init(BATCH, ROWS, COLUMNS)
+        state = rule.init()
         for step in range(STEPS):
             shown, before = signals(rule, seen, step, readout=readout), pickle.dumps(state)
             contents = pickle.dumps(shown)
@@ -105,6 +133,25 @@ def is_pure(rule: Rule) -> None:
             assert pickle.dumps(shown) == contents, f"step {step}: the signals it was given were edited"
             assert pickle.dumps(after) == pickle.dumps(again), f"step {step}: a second call gave another result"
             state = after[0]
+
+
+def runs_on_either_kind_of_array(rule: Rule) -> None:
+    """Tensors of PyTorch give the gradient that numpy's arrays give."""
+    for readout in (False, True):
+        seen = observed(rule, readout=readout)
+        ours, tensors = (taught(rule, seen, readout=readout, kind=kind) for kind in (None, torch.from_numpy))
+        assert np.allclose(tensors, ours, rtol=1e-9, atol=1e-15), "tensors give another gradient than arrays"
+
+
+def is_silent_as_stated(rule: Rule) -> None:
+    """In the first `silent(window)` steps the gate plays no part."""
+    quiet = rule.silent(STEPS)
+    if "gate" in rule.reads and quiet:
+        seen = observed(rule, readout=False)
+        gate = seen["gate"].copy()
+        gate[:quiet] = ~gate[:quiet]
+        same = np.array_equal(taught(rule, {**seen, "gate": gate}, readout=False), taught(rule, seen, readout=False))
+        assert same, f"it states {quiet} silent steps, but looks at the gate in them"
 
 
 def rests_at_its_target(rule: Rule) -> None:
@@ -124,7 +171,7 @@ def pulls_towards_the_target(rule: Rule) -> None:
         seen = {
             "pre": active,
             "spikes": spikes * whole,
-            "gate": whole,
+            "gate": whole > 0,
             "membrane": near * whole,
             "target": (1.0 - spikes) * whole,
         }
@@ -147,7 +194,7 @@ def needs_an_open_gate(rule: Rule) -> None:
     if "gate" in rule.reads:
         seen = observed(rule, readout=False)
         gate = seen["gate"].copy()
-        gate[:, :, 1] = 0.0
+        gate[:, :, 1] = False
         assert not taught(rule, {**seen, "gate": gate}, readout=False)[:, 1].any(), "a closed gate, yet a gradient"
 
 
@@ -180,6 +227,8 @@ RULE: tuple[Callable[[Rule], None], ...] = (
     gives_gradients,
     reads_all_it_declares,
     is_pure,
+    runs_on_either_kind_of_array,
+    is_silent_as_stated,
     rests_at_its_target,
     pulls_towards_the_target,
     raises_the_right_class,

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from chipsim.arrays import to_numpy
 from chipsim.crossbar import Cells, Crossbar
 from chipsim.devices import RRAM_MILO_2021, Device, Ideal
 from chipsim.streams import stream
@@ -108,6 +110,17 @@ def repeats_with_its_stream(writer: Writer) -> None:
     assert np.array_equal(first.g, again.g), "the same stream wrote other conductances"
 
 
+def runs_on_either_kind_of_array(writer: Writer) -> None:
+    """Tensors of PyTorch are written as numpy's arrays are."""
+    for device in DEVICES:
+        array, cells = _array(device)
+        tensors = Cells(**{name: torch.tensor(values) for name, values in _states(cells).items()})
+        ours = writer.write(array, cells, _change(0.5), _rng("write"), 1.0)
+        theirs = writer.write(array, tensors, torch.tensor(_change(0.5)), _rng("write"), 1.0)
+        for name, values in _states(ours).items():
+            assert np.allclose(to_numpy(_states(theirs)[name]), values, rtol=1e-12), f"tensors give another {name}"
+
+
 WRITER: tuple[Callable[[Writer], None], ...] = (
     *PARAMETERS,
     writes_nothing_for_no_change,
@@ -116,4 +129,5 @@ WRITER: tuple[Callable[[Writer], None], ...] = (
     edits_no_argument,
     touches_only_cells_that_move,
     repeats_with_its_stream,
+    runs_on_either_kind_of_array,
 )
