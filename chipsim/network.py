@@ -149,7 +149,7 @@ class Network:
             if not isinstance(self.layers[0], Dense):
                 raise ParameterError("a network that begins with a convolution needs the shape of its samples")
             object.__setattr__(self, "shape", (self.layers[0].inputs,))
-        for index, layer in enumerate(self.layers):
+        for index, (layer, _) in enumerate(zip(self.layers, self.wirings, strict=True)):  # wirings chain, or raise
             if layer.shortcut is not None:
                 self._check_shortcut(index, layer.shortcut)
 

@@ -310,7 +310,7 @@ def test_reading_noise_has_the_variance_of_the_driven_cells_and_the_bias(engine:
         variance=lambda: variance,
     )
     count = 4000
-    window = Window(inputs=np.tile([1.0, -2.0], (count, 1)), numbers=range(count), reads=(7,))
+    window = Window(inputs=np.tile([1.0, -2.0], (count, 1)), numbers=range(count), reads=((7,),))
     (seen,) = run(engine, [noisy], [window], steps=1)
     stated = np.sqrt(4 * 1 + 9 * 4 + 16)
     assert abs(seen.v.std() / stated - 1) < 4 / np.sqrt(2 * count)

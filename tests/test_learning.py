@@ -1,17 +1,20 @@
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import chipsim as cs
+from chipsim.arrays import like, to_numpy
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
+from chipsim.engines import Engine, Stage, Torch, Window
+from chipsim.engines.brian import Brian
 from chipsim.errors import ParameterError
 from chipsim.learning import TargetBatch, learn
 from chipsim.loop import SGD, Adam, Optimiser
@@ -48,17 +51,35 @@ def deployment(*effects: Effect, window: int = 6, sizes: tuple[int, ...] = SIZES
 @final
 @dataclass(frozen=True, kw_only=True)
 class Probe(Rule):
-    """Keeps every signal that it is shown, and asks for a gradient of 1 at the last step of each window."""
+    """Keeps every signal that it is shown, and asks for a column signal of 1 on average at the last step of a window:
+    a weight changes by the mean over the batch of what its row carries.
+    """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"pre", "spikes", "gate", "membrane", "value", "target"})
+    reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "membrane", "value", "target"})
     seen: ClassVar[list[LocalSignals]] = []
+    carries: Literal["pre", "trace"] = "pre"
 
-    def init(self, batch: int, rows: int, columns: int) -> tuple[int, int]:
-        return rows, columns
+    def rows(self, readout: bool) -> Literal["pre", "trace"]:
+        return self.carries
 
-    def update(self, state: tuple[int, int], signals: LocalSignals) -> tuple[tuple[int, int], Array | None]:
+    def init(self) -> None:
+        return None
+
+    def update(self, state: None, signals: LocalSignals) -> tuple[None, Array | None]:
         self.seen.append(signals)
-        return state, np.ones(state) if signals.step == signals.window - 1 else None
+        assert signals.target is not None
+        return None, np.ones((1, *signals.target.shape)) / len(signals.target) if _is_last(signals) else None
+
+
+def _is_last(signals: LocalSignals) -> bool:
+    return signals.step == signals.window - 1
+
+
+def carried(snn: Deployment, inputs: Array, layer: int, step: int, window: int = 0) -> Array:
+    """What drove the rows of a layer in a step of a window that a Probe saw, the bias rows last."""
+    below = inputs if layer == 0 else Probe.seen[3 * (window * snn.window + step) + layer - 1].spikes
+    assert below is not None
+    return np.hstack([below, np.ones((len(below), snn.placement.layers[layer].bias_rows))])
 
 
 @final
@@ -69,7 +90,7 @@ class Blind(Rule):
     reads: ClassVar[frozenset[str]] = frozenset({"target"})
     seen: ClassVar[list[LocalSignals]] = []
 
-    def init(self, batch: int, rows: int, columns: int) -> None:
+    def init(self) -> None:
         return None
 
     def update(self, state: None, signals: LocalSignals) -> tuple[None, Array | None]:
@@ -84,12 +105,54 @@ def forget() -> None:
 
 
 def test_wanted_weights_move_by_the_optimisers_change() -> None:
-    snn = deployment()
+    snn, lesson = deployment(), Lesson()
     before = [cells.wanted for cells in snn.cells]
-    learn(snn, Lesson(), rule=Probe(), optimiser=SGD(lr=1e-3), batch=5)
-    for cells, wanted, array in zip(snn.cells, before, snn.arrays, strict=True):
-        np.testing.assert_allclose(cells.wanted, array.clip(wanted - 2e-3), atol=1e-12)
+    learn(snn, lesson, rule=Probe(), optimiser=SGD(lr=1e-3), batch=5)
+    for layer, (cells, wanted, array) in enumerate(zip(snn.cells, before, snn.arrays, strict=True)):
+        expected = wanted
+        for window in (0, 1):
+            rows = carried(snn, lesson.inputs[5 * window : 5 * window + 5], layer, snn.window - 1, window)
+            expected = array.clip(expected - 1e-3 * rows.mean(axis=0)[:, None])
+        assert not np.array_equal(expected, wanted)
+        np.testing.assert_allclose(cells.wanted, expected, atol=1e-12)
         np.testing.assert_allclose(array.weights(cells), cells.wanted, atol=1e-9)
+
+
+def test_rows_that_carry_a_trace_remember_for_the_time_constant_of_the_design() -> None:
+    snn, lesson = deployment(window=4, trace_tau=5e-3), Lesson(3)
+    before, leak = [cells.wanted for cells in snn.cells], np.exp(-1e-3 / 5e-3)
+    learn(snn, lesson, rule=Probe(carries="trace"), optimiser=SGD(lr=1e-3), batch=3)
+    for layer, (cells, wanted) in enumerate(zip(snn.cells, before, strict=True)):
+        trace = sum(leak ** (3 - step) * carried(snn, lesson.inputs, layer, step) for step in range(4))
+        np.testing.assert_allclose(cells.wanted, wanted - 1e-3 * trace.mean(axis=0)[:, None], atol=1e-12)
+
+
+def test_a_column_signal_for_earlier_steps_meets_what_the_rows_carried_then() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Late(Rule):
+        reads: ClassVar[frozenset[str]] = frozenset({"target"})
+        looks_back: ClassVar[bool] = True
+
+        def init(self) -> None:
+            return None
+
+        def update(self, state: None, signals: LocalSignals) -> tuple[None, Array | None]:
+            assert signals.target is not None
+            weighed = np.arange(1.0, 4.0)[:, None, None] * np.ones(signals.target.shape) / len(signals.target)
+            return None, like(weighed, signals.target) if _is_last(signals) else None
+
+    lesson = Lesson(3)
+    shown = deployment(window=5)
+    learn(shown, lesson, rule=Probe(), optimiser=SGD(lr=0.0), batch=3)
+    for engine in (Brian(), Torch(dtype="float64", device="cpu", compile=False)):
+        snn = deploy(Network.random(SIZES, seed=0), fabricate(ChipDesign(), 1), window=5, engine=engine)
+        before = [to_numpy(cells.wanted) for cells in snn.cells]
+        learn(snn, lesson, rule=Late(), optimiser=SGD(lr=1e-3), batch=3)
+        for layer, (cells, wanted) in enumerate(zip(snn.cells, before, strict=True)):
+            rows = sum(k * carried(shown, lesson.inputs, layer, step) for k, step in ((1, 2), (2, 3), (3, 4)))
+            np.testing.assert_allclose(
+                to_numpy(cells.wanted), wanted - 1e-3 * rows.mean(axis=0)[:, None], atol=1e-12
+            )
 
 
 @pytest.mark.parametrize(
@@ -99,10 +162,12 @@ def test_there_is_one_write_per_batch_or_sample(arguments: dict[str, Any], write
     snn = deployment()
     before = snn.cells[0].wanted
     history = learn(snn, Lesson(), rule=Probe(), optimiser=SGD(lr=1e-4), **arguments)
-    np.testing.assert_allclose(snn.cells[0].wanted, before - writes * 1e-4, atol=1e-12)
+    bias_rows = snn.placement.layers[0].bias_rows  # always driven by 1
+    np.testing.assert_allclose(snn.cells[0].wanted[-bias_rows:], before[-bias_rows:] - writes * 1e-4, atol=1e-12)
     moved = history.writes.to_numpy()
     assert moved.shape == (1, 3)
-    assert (moved[0] >= writes * np.array([cells.wanted.size for cells in snn.cells])).all()
+    assert moved[0, 0] >= writes * snn.cells[0].wanted.size  # all inputs are above 0
+    assert (moved[0] >= writes * np.array([layer.bias_rows * layer.columns for layer in snn.placement.layers])).all()
 
 
 def test_writing_at_every_step_acts_within_the_window() -> None:
@@ -129,7 +194,7 @@ def test_a_rule_sees_what_it_declares_and_nothing_else() -> None:
 
 
 def test_signals_are_the_arrays_own() -> None:
-    snn, lesson = deployment(Mismatch(sigma=0.3), window=3, trace_tau=5e-3), Lesson(2)
+    snn, lesson = deployment(Mismatch(sigma=0.3), window=3), Lesson(2)
     thresholds = [stage.parameters.get("v_threshold") for stage in snn.stages]
     learn(snn, lesson, rule=Probe(gate=0.3), batch=2)
     assert [(s.step, s.readout) for s in Probe.seen] == [(t, last) for t in range(3) for last in (False, False, True)]
@@ -137,10 +202,7 @@ def test_signals_are_the_arrays_own() -> None:
         layer = index % 3
         assert signals.window == 3
         assert signals.leak == (1.0 if signals.readout else pytest.approx(np.exp(-0.1)))
-        assert signals.row_leak == pytest.approx(np.exp(-1e-3 / 5e-3))
         np.testing.assert_array_equal(signals.target, lesson.rates[layer])
-        assert signals.pre is not None
-        assert signals.pre.shape == (2, snn.placement.layers[layer].rows)
         if signals.readout:
             assert signals.spikes is signals.gate is signals.membrane is None
             assert signals.value is not None
@@ -148,9 +210,6 @@ def test_signals_are_the_arrays_own() -> None:
         assert signals.value is None
         np.testing.assert_array_equal(signals.spikes, signals.membrane > thresholds[layer])
         np.testing.assert_array_equal(signals.gate, np.abs(signals.membrane - thresholds[layer]) < 0.3)
-    np.testing.assert_array_equal(Probe.seen[0].pre[:, :6], lesson.inputs)
-    np.testing.assert_array_equal(Probe.seen[1].pre[:, :10], Probe.seen[0].spikes)
-    np.testing.assert_array_equal(Probe.seen[2].pre[:, :8], Probe.seen[1].spikes)
 
 
 def test_the_value_of_a_read_out_is_what_it_has_received_so_far() -> None:
@@ -158,7 +217,7 @@ def test_the_value_of_a_read_out_is_what_it_has_received_so_far() -> None:
     weights = snn.weights(2)
     learn(snn, Lesson(2), rule=Probe(), optimiser=SGD(lr=0.0), batch=2)
     readout = Probe.seen[2::3]
-    expected = np.cumsum([signals.pre @ weights for signals in readout], axis=0)
+    expected = np.cumsum([carried(snn, np.empty(0), 2, step) @ weights for step in range(3)], axis=0)
     np.testing.assert_allclose([signals.value for signals in readout], expected, atol=1e-9)
 
 
@@ -270,10 +329,10 @@ def test_targets_that_do_not_fit_are_refused() -> None:
 def test_a_rule_that_reads_more_than_it_declares_is_refused() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Greedy(Rule):
-        reads: ClassVar[frozenset[str]] = frozenset({"pre"})
+        reads: ClassVar[frozenset[str]] = frozenset({"target"})
 
-        def init(self, batch: int, rows: int, columns: int) -> Any:
-            return LocalTandemOffline().init(batch, rows, columns)
+        def init(self) -> Any:
+            return LocalTandemOffline().init()
 
         def update(self, state: Any, signals: LocalSignals) -> tuple[Any, Array | None]:
             return LocalTandemOffline().update(state, signals)
@@ -304,7 +363,7 @@ class Numbered:
 class Seen(Optimiser):
     """Plain descent that keeps how far the run was at each write."""
 
-    def init(self, shape: tuple[int, int]) -> list[float]:
+    def init(self, weights: Array) -> list[float]:
         return []
 
     def step(self, state: list[float], gradient: Array, progress: float) -> tuple[list[float], Array]:
@@ -322,8 +381,17 @@ def test_every_sample_has_its_own_number_and_the_rate_falls_to_its_end(
     design = cs.ChipDesign(rows=8, columns=8, effects=(cs.MembraneNoise(sigma=0.1),))
     snn = cs.deploy(cs.Network.random((3, 4, 2), seed=0), cs.fabricate(design, seed=0))
     numbers: list[int] = []
-    draw = type(snn)._noise
-    monkeypatch.setattr(type(snn), "_noise", lambda self, who, why: (numbers.extend(who), draw(self, who, why))[1])
+    run = type(snn.engine).run
+
+    def watched(engine: Engine, stages: Sequence[Stage], windows: Iterable[Window], **options: Any) -> None:
+        def counted() -> Iterator[Window]:
+            for window in windows:
+                numbers.extend(window.numbers)
+                yield window
+
+        run(engine, stages, counted(), **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(snn.engine), "run", watched)
     PROGRESS.clear()
     cs.learn(snn, Numbered(5), optimiser=Seen(), batch=size, epochs=3, progress=False)
     assert numbers == list(range(15))

@@ -26,7 +26,8 @@ def test_adam_is_torchs_adam() -> None:
     weight = torch.tensor(rng.normal(size=(3, 4)), requires_grad=True)
     reference = torch.optim.Adam([weight], lr=0.01, betas=(0.8, 0.95), eps=1e-7)
     optimiser = Adam(lr=0.01, beta1=0.8, beta2=0.95, epsilon=1e-7)
-    ours, state = weight.detach().numpy().copy(), optimiser.init(ours)
+    ours = weight.detach().numpy().copy()
+    state = optimiser.init(ours)
     for _ in range(10):
         gradient = rng.normal(size=(3, 4))
         weight.grad = torch.tensor(gradient)

@@ -13,8 +13,7 @@ from measure import THREADS, Figure, PeakBytes, side_by_side, table, write
 
 import chipsim as cs
 from chipsim.circuits import DPI, LIF
-from chipsim.engines import Stage, Torch, Window
-from chipsim.engines import Brian
+from chipsim.engines import Brian, Stage, Torch, Window
 from chipsim.engines.lowering import ELAPSED, lower
 from chipsim.engines.torch import FOREVER, Chunk, _compiled_scan
 
@@ -107,18 +106,18 @@ def test_dpi_neurons_beside_brian2():
         "ratio to standalone in float64": standalone / ours[torch.float64],
     }
     version = peers.peer_version("brian2")
-    for name, peer, goal in (("cython", cython, 8.0), ("C++ standalone, 2 threads", standalone, 4.0)):
-        FIGURES.append(
-            Figure(
-                name=f"DPI update, speed over Brian2 {name}",
-                value=peer / ours[torch.float32],
-                goal=goal,
-                peer="Brian2",
-                peer_version=version,
-                note="262,144 neurons, float32 against Brian2's float64",
-                details=details,
-            )
+    FIGURES.extend(
+        Figure(
+            name=f"DPI update, speed over Brian2 {name}",
+            value=peer / ours[torch.float32],
+            goal=goal,
+            peer="Brian2",
+            peer_version=version,
+            note="262,144 neurons, float32 against Brian2's float64",
+            details=details,
         )
+        for name, peer, goal in (("cython", cython, 8.0), ("C++ standalone, 2 threads", standalone, 4.0))
+    )
 
 
 def test_lif_scan_beside_copying():
@@ -198,17 +197,17 @@ def test_inference():
             ),
         ]
     )
-    for name in names:
-        FIGURES.append(
-            Figure(
-                name=f"inference, speed over {name}",
-                value=times[name] / times["ideal"] if name in times else None,
-                peer=name,
-                peer_version=peers.peer_version(name),
-                note="" if name in times else "not installed: pip install chipsim[bench]",
-                details=details,
-            )
+    FIGURES.extend(
+        Figure(
+            name=f"inference, speed over {name}",
+            value=times[name] / times["ideal"] if name in times else None,
+            peer=name,
+            peer_version=peers.peer_version(name),
+            note="" if name in times else "not installed: pip install chipsim[bench]",
+            details=details,
         )
+        for name in names
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- learning
@@ -228,18 +227,18 @@ def test_learning_step():
             functions[name] = lambda step=step: [step(x, labels) for _ in range(steps)]
     times = {name: seconds / steps for name, seconds in side_by_side(functions, rounds=7, warmup=1).items()}
     details = {f"{name} [ms]": 1e3 * seconds for name, seconds in times.items()}
-    for name in names:
-        FIGURES.append(
-            Figure(
-                name=f"LTL online step, speed over the BPTT step of {name}",
-                value=times[name] / times["chipsim"] if name in times else None,
-                goal=6.0,
-                peer=name,
-                peer_version=peers.peer_version(name),
-                note="through learn(), cells written" if name in times else "not installed: pip install chipsim[bench]",
-                details=details,
-            )
+    FIGURES.extend(
+        Figure(
+            name=f"LTL online step, speed over the BPTT step of {name}",
+            value=times[name] / times["chipsim"] if name in times else None,
+            goal=6.0,
+            peer=name,
+            peer_version=peers.peer_version(name),
+            note="through learn(), cells written" if name in times else "not installed: pip install chipsim[bench]",
+            details=details,
         )
+        for name in names
+    )
 
 
 def learning_peak(window, sizes=SIZES):
@@ -291,7 +290,7 @@ def test_noisy_crossbar_products():
 
     def products():
         for key, (stage, x) in enumerate(zip(stages, inputs, strict=True)):
-            window = Window(inputs=x, numbers=range(rows), reads=(key,))
+            window = Window(inputs=x, numbers=range(rows), reads=((key,),))
             engine.run([stage], [window], count=1, batch=rows, steps=1, step=1e-3)
 
     functions = {"chipsim": products}

@@ -1,7 +1,7 @@
 """The Brian2 engine against the published recursion, written out in plain numpy, spike for spike."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import assume, given, settings
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chipsim.circuits import Circuit, Integrator
-from chipsim.engines import Stage, StageState, Window
+from chipsim.engines import Stage, StageState, Watch, Window
 from chipsim.engines.brian import Brian
 from chipsim.streams import stream
 from chipsim.testing import strategies
@@ -23,6 +23,12 @@ class Layer(NamedTuple):
     bank: Mapping[str, Array]
     weight: Array
     bias_rows: int
+
+
+class State(NamedTuple):
+    inputs: Array
+    spikes: Array
+    v: Array
 
 
 class Case(NamedTuple):
@@ -66,14 +72,14 @@ def _bank(circuit: Circuit, size: int, rng: np.random.Generator, varied: bool) -
     return bank
 
 
-def recursion(case: Case, window: Window) -> tuple[list[list[StageState]], float]:
+def recursion(case: Case, window: Window) -> tuple[list[list[State]], float]:
     """All states of a window, and how near any membrane came to its threshold."""
     v = [np.tile(layer.bank["v_rest"], (case.batch, 1)) for layer in case.layers]
     states, nearest = [], np.inf
     for step in range(case.steps):
         spikes, now = window.inputs, []
         for index, (circuit, bank, weight, bias_rows) in enumerate(case.layers):
-            pre = np.hstack([spikes, np.ones((case.batch, bias_rows))])
+            below, pre = spikes, np.hstack([spikes, np.ones((case.batch, bias_rows))])
             u = v[index]
             if "tau" in bank:
                 u = bank["v_rest"] + (u - bank["v_rest"]) * np.exp(-STEP / bank["tau"])
@@ -81,14 +87,14 @@ def recursion(case: Case, window: Window) -> tuple[list[list[StageState]], float
             u = np.clip(u + bank["gain"] * (pre @ weight) + noise, bank["v_floor"], bank["v_ceiling"])
             spikes, v[index] = np.zeros_like(u), u
             if isinstance(circuit, Integrator):
-                now.append(StageState(pre=pre, spikes=spikes, v=u))
+                now.append(State(below, spikes, u))
                 continue
             threshold, reset = bank["v_threshold"], bank["v_reset"]
             spikes = (u > threshold).astype(float)
             nearest = min(nearest, float(np.abs(u - threshold).min()))
             after = u - (threshold - reset) if circuit.soft_reset else np.broadcast_to(reset, u.shape)
             v[index] = np.where(spikes > 0, after, u)
-            now.append(StageState(pre=pre, spikes=spikes, v=u))
+            now.append(State(below, spikes, u))
         states.append(now)
     return states, nearest
 
@@ -98,12 +104,15 @@ def recursion(case: Case, window: Window) -> tuple[list[list[StageState]], float
 def test_brian_equals_the_recursion_spike_for_spike(case: Case) -> None:
     expected = [recursion(case, window) for window in case.windows]
     assume(min(nearest for _, nearest in expected) > 1e-9)  # exp and products differ in the last bit
-    seen: list[list[StageState]] = []
+    seen: list[list[State]] = []
     values: list[Array] = []
 
-    def keep(step: int, states: Any) -> bool:
-        assert step == len(seen) % case.steps
-        seen.append(states)
+    def keep(index: int, first: int, state: StageState) -> bool:
+        if index == 0:
+            assert first == len(seen) % case.steps
+            seen.append([])
+        assert state.v is not None
+        seen[-1].append(State(state.inputs[0], state.spikes[0], state.v[0]))
         return False
 
     Brian().run(
@@ -113,14 +122,14 @@ def test_brian_equals_the_recursion_spike_for_spike(case: Case) -> None:
         batch=case.batch,
         steps=case.steps,
         step=STEP,
-        on_step=keep,
+        watch=Watch(see=keep, v=[True] * len(case.layers)),
         on_window=values.append,
     )
     wanted = [states for states, _ in expected]
     for now, then in zip(seen, [step for states in wanted for step in states], strict=True):
         for state, reference in zip(now, then, strict=True):
             np.testing.assert_array_equal(state.spikes, reference.spikes)
-            np.testing.assert_array_equal(state.pre, reference.pre)
+            np.testing.assert_array_equal(state.inputs, reference.inputs)
             np.testing.assert_allclose(state.v, reference.v, rtol=1e-9, atol=1e-12)
     for value, states in zip(values, wanted, strict=True):
         np.testing.assert_allclose(value, states[-1][-1].v, rtol=1e-9, atol=1e-12)

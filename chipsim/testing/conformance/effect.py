@@ -196,7 +196,7 @@ def measures_what_it_states(effect: Effect) -> None:
         chip = fabricate(design, seed)
         noise = np.zeros(2)
         for white in chip.noise(design.circuit, ("conformance",), 1e-3).values():
-            drawn = white.sigma * normals(white.key, range(32), 0, 1, 512)
+            drawn = white.sigma * normals(white.keys[0], range(32), 0, 1, 512)
             noise += (np.sum(drawn**2), drawn.size)
         full = np.full((2, 32, 32), design.device.g_max)
         with warnings.catch_warnings():
