@@ -26,6 +26,8 @@ from chipsim.streams import White, noise_key, normals, stream
 
 Array = NDArray[np.float64]
 BATCH = 128
+ENOUGH = 100_000
+"""Values from which on noise counts as measured."""
 
 
 class Samples(Protocol):
@@ -205,11 +207,12 @@ class Deployment:
         }
 
     def _measure_noise(self, sources: Sequence[dict[int, White]], numbers: Sequence[int]) -> None:
-        """Take account of what the first sample of a batch meets, for the effect report."""
+        """Take account of what the first sample of a batch meets, for the effect report, until that is enough."""
         for stage, source in zip(self.stages, sources, strict=False):
             for effect, white in source.items():
-                drawn = white.sigma * normals(white.keys[0], numbers[:1], 0, 1, stage.neurons)
-                self._noise_seen[effect] += (float(np.sum(drawn * drawn)), drawn.size)
+                if self._noise_seen[effect][1] < ENOUGH:
+                    drawn = white.sigma * normals(white.keys[0], numbers[:1], 0, self.window, stage.neurons)
+                    self._noise_seen[effect] += (float(np.sum(drawn * drawn)), drawn.size)
 
     def outputs(self, inputs: ArrayLike, *, first: int = 0) -> Array:
         """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights.

@@ -17,11 +17,15 @@ import chipsim as cs
 from chipsim import results
 from chipsim.circuits import Integrator
 from chipsim.errors import ChipsimError
-from chipsim.network import Dense
+from chipsim.network import Conv2d, Dense
 from chipsim.quantity import from_json
 from teachers import datasets
 
 NETWORK = cs.Network.random((4, 6, 3), seed=0)
+IMAGES = cs.Network(
+    (Conv2d(weight=np.ones((2, 2, 3, 2)), bias=np.zeros(2)), Dense(weight=np.ones((12, 3)), bias=np.zeros(3))),
+    (2, 4, 4),
+)
 SMALL = cs.ChipDesign(tiles=4, rows=8, columns=8, neurons=8, readouts=4)
 
 
@@ -170,6 +174,70 @@ API = {
         "unknown field",
     ),
     "unknown data set": (lambda: datasets.load("imagenet"), "digits"),
+    "engine of whole numbers": (lambda: cs.Torch(dtype="int8"), "known: float32, float64"),
+    "engine on a device that is not there": (lambda: cs.Torch(device="nonsense"), "cannot be used"),
+    "engine without memory": (lambda: cs.Torch(memory=0), "above 0 bytes"),
+    "convolution without the shape of its samples": (lambda: cs.Network(IMAGES.layers), "needs the shape"),
+    "convolution of flat inputs": (lambda: cs.Network(IMAGES.layers, (32,)), "cannot read inputs of shape (32,)"),
+    "convolution of too few channels": (
+        lambda: cs.Network(IMAGES.layers, (1, 4, 4)),
+        "of 2 input channels cannot read",
+    ),
+    "convolution of too small an image": (lambda: cs.Network(IMAGES.layers, (2, 2, 4)), "does not fit an image"),
+    "convolution whose outputs do not fit": (
+        lambda: cs.Network(IMAGES.layers, (2, 5, 4)),
+        "feeds a layer of 12 inputs",
+    ),
+    "pool that does not divide": (
+        lambda: cs.Network((dataclasses.replace(IMAGES.layers[0], pool=3), IMAGES.layers[1]), (2, 4, 4)),
+        "whose sides it divides",
+    ),
+    "pool of a half": (
+        lambda: cs.Network((dataclasses.replace(IMAGES.layers[0], pool=0.5), IMAGES.layers[1]), (2, 4, 4)),
+        "whole number of at least 1",
+    ),
+    "rows of a convolution": (
+        lambda: cs.deploy(IMAGES, cs.fabricate(cs.ChipDesign(), seed=0)).present(
+            np.zeros((1, 32)), cs.Record(rows=True)
+        ),
+        "once for every position",
+    ),
+    "current of a cell of a convolution": (
+        lambda: cs.deploy(IMAGES, cs.fabricate(cs.ChipDesign(), seed=0)).present(
+            np.zeros((1, 32)), cs.Record(current=((0, 0),))
+        ),
+        "once for every position",
+    ),
+    "DPI neurons in steps of 1 ms": (
+        lambda: cs.deploy(NETWORK, cs.fabricate(dataclasses.replace(SMALL, circuit=cs.DPI()), seed=0)),
+        "is too long for this DPI circuit",
+    ),
+    "bench of DPI neurons in steps of 1 ms": (lambda: cs.bench(cs.DPI(), current=1e-10), "is too long for this DPI"),
+    "converters of 1 bit": (lambda: cs.Converters(adc_bits=1), "0 (none) or 2 to 24, not 1"),
+    "read noise of everything": (lambda: cs.ReadNoise(relative_to="all"), '"range" or "cell"'),
+    "no chips": (lambda: cs.deploy(NETWORK, []), "needs a Chip"),
+    "chips of two designs": (
+        lambda: cs.deploy(NETWORK, [cs.fabricate(SMALL, seed=0), cs.fabricate(cs.ChipDesign(), seed=0)]),
+        "must be of one design",
+    ),
+    "several chips in the reference engine": (
+        lambda: cs.deploy(NETWORK, [cs.fabricate(SMALL, seed=s) for s in (0, 1)], engine=cs.Brian()).outputs(
+            np.zeros((1, 4))
+        ),
+        "one chip at a time",
+    ),
+    "convolutions on several chips": (
+        lambda: cs.deploy(
+            IMAGES, [cs.fabricate(cs.ChipDesign(), seed=s) for s in (0, 1)], engine=cs.Torch(device="cpu")
+        ).outputs(np.zeros((1, 32))),
+        "run convolutions chip by chip",
+    ),
+    "probes on several chips": (
+        lambda: cs.deploy(NETWORK, [cs.fabricate(SMALL, seed=s) for s in (0, 1)], engine=cs.Torch()).present(
+            np.zeros((1, 4)), cs.Record(v=True)
+        ),
+        "one chip",
+    ),
 }
 
 

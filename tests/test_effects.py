@@ -1,16 +1,23 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from chipsim.arrays import to_numpy
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
+from chipsim.deployment import deploy
 from chipsim.devices import Ideal
-from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, Seen, StuckCells
+from chipsim.effects import Converters, DeadNeurons, Effect, MembraneNoise, Mismatch, ReadNoise, Seen, StuckCells
 from chipsim.effects.base import Frozen
 from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
+from chipsim.engines import Engine, Torch
+from chipsim.engines.brian import Brian
 from chipsim.errors import ParameterError
+from chipsim.network import Dense, Network
 from chipsim.population import bench
+from chipsim.probe import Record
 from chipsim.streams import stream
 
 COUNT = 20_000
@@ -186,3 +193,108 @@ def test_impossible_effects_are_refused(call: object, sentence: str) -> None:
 
 def test_every_kind_of_mismatch_is_known() -> None:
     assert {*FACTORS, "reset", "cell_gain"} == set(KINDS)
+
+
+@pytest.mark.parametrize("relative_to", ["range", "cell"])
+@pytest.mark.parametrize("engine", [Brian(), Torch(dtype="float64", device="cpu", compile=False)])
+def test_read_noise_is_what_sampling_every_cell_would_give(relative_to: str, engine: Engine) -> None:
+    """The spread of a column against cells that are drawn one by one, for one driven step of a read-out."""
+    effect = ReadNoise(sigma=0.2, relative_to=relative_to)
+    rng, count = np.random.default_rng(0), 4000
+    network = Network((Dense(weight=rng.normal(size=(5, 3)), bias=rng.normal(size=3)),))
+    snn = deploy(network, fabricate(ChipDesign(device=DEVICE, effects=(effect,)), 1), window=1, engine=engine)
+    x = rng.uniform(-1, 2, 5)
+    found = snn.outputs(np.tile(x, (count, 1)))
+    g = to_numpy(snn.cells[0].g)
+    sigma = effect.sigma * (DEVICE.g_max if relative_to == "range" else g)
+    drives = np.concatenate([x, np.ones(snn.placement.layers[0].bias_rows)])
+    sampled = np.stack([one_by_one(g + sigma * rng.standard_normal(g.shape), drives) for _ in range(count)])
+    sampled /= snn.arrays[0].g_scale
+    mean = one_by_one(g, drives) / snn.arrays[0].g_scale
+    spread = np.sqrt(one_by_one(np.broadcast_to(sigma, g.shape) ** 2, drives**2, sign=1)) / snn.arrays[0].g_scale
+    for values in (found, sampled):
+        assert (np.abs(values.mean(axis=0) - mean) < 4 * spread / math.sqrt(count)).all()
+        assert (np.abs(values.std(axis=0) / spread - 1) < 4 / math.sqrt(2 * count)).all()
+        np.testing.assert_array_less(np.abs(np.corrcoef(values.T) - np.eye(3)), 4 / math.sqrt(count) + 1e-9)
+
+
+def one_by_one(g: np.ndarray, drives: np.ndarray, sign: int = -1) -> np.ndarray:
+    """Sum over rows of drive times the pair's conductances."""
+    total: np.ndarray = drives @ (g[0] + sign * g[1])
+    return total
+
+
+def test_read_noise_is_fresh_for_every_step_sample_and_layer_and_not_for_every_run() -> None:
+    network = Network(tuple(Dense(weight=np.eye(4), bias=np.zeros(4)) for _ in range(2)))
+    design = ChipDesign(circuit=LIF(v_threshold=100.0, tau=1e-6), effects=(ReadNoise(sigma=0.01),))
+    snn = deploy(network, fabricate(design, 1), window=3)
+    v = snn.present(np.ones((5, 4)), Record(v=True)).v.to_numpy()
+    assert len(np.unique(v)) == 5 * 3 * 4
+    np.testing.assert_array_equal(snn.present(np.ones((5, 4)), Record(v=True)).v.to_numpy(), v)
+    quiet = deploy(network, fabricate(replace(design, effects=()), 1), window=3).outputs(np.zeros((1, 4)))
+    assert (snn.outputs(np.zeros((2, 4))) != quiet).all()  # the bias row is always driven
+
+
+def test_read_noise_measures_its_strength() -> None:
+    g = np.full((2, 3, 3), 2e-6)
+    relative, absolute = ReadNoise(sigma=0.1, relative_to="cell"), ReadNoise(sigma=0.1)
+    part = "rms of an access, share of g_max"
+    assert relative.measure(seen(conductances=[g])) == pytest.approx({part: 0.04})
+    assert absolute.measure(seen(conductances=[g])) == pytest.approx({part: 0.1})
+
+
+def test_converters_round_to_codes_and_clip_to_their_range() -> None:
+    effect = Converters(dac_bits=3, adc_bits=4, dac_range=1.5, adc_range=7.0)
+    assert effect.rows() == pytest.approx((0.5, 1.5))
+    assert effect.columns() == pytest.approx((1.0, 7.0))
+    network = Network((Dense(weight=np.ones((2, 1)), bias=np.zeros(1)),))
+    snn = deploy(network, fabricate(ChipDesign(effects=(effect,), headroom=1.0), 1), window=4)
+    assert snn.placement.layers[0].w_max == 1.0
+    inputs = np.array([[0.3, 0.3], [0.7, 0.3], [9.0, 9.0], [-9.0, -9.0], [0.1, 0.2], [1.3, 1.3]])
+    np.testing.assert_allclose(snn.outputs(inputs)[:, 0], [1.0, 1.0, 3.0, -3.0, 0.0, 3.0])
+    coarse = replace(effect, adc_bits=2, adc_range=1.0)
+    snn = deploy(network, fabricate(ChipDesign(effects=(coarse,), headroom=1.0), 1), window=4)
+    np.testing.assert_allclose(snn.outputs(inputs)[:, 0], [1.0, 1.0, 1.0, -1.0, 0.0, 1.0])
+
+
+def test_converters_of_no_bits_are_none_and_many_bits_change_little() -> None:
+    assert Converters(dac_bits=0).rows() is None
+    assert Converters(adc_bits=0).columns() is None
+    assert Converters(dac_bits=0, adc_bits=0).strength == 0
+    network, inputs = Network.random((6, 3), seed=0), np.random.default_rng(0).uniform(-1, 1, (9, 6))
+    ideal, fine, coarse = (
+        deploy(network, fabricate(ChipDesign(effects=effects), 1)).outputs(inputs)
+        for effects in ((), (Converters(dac_bits=24, adc_bits=24),), (Converters(dac_bits=4, adc_bits=6),))
+    )
+    np.testing.assert_allclose(fine, ideal, atol=1e-5)
+    assert 1e-3 < np.abs(coarse - ideal).max() < 1.0
+
+
+def test_spikes_need_no_converter() -> None:
+    """Rows of later layers are driven by spikes, which no DAC touches: a range below 1 leaves them."""
+    network, inputs = Network.random((6, 8, 3), seed=0), np.random.default_rng(0).uniform(0, 0.1, (9, 6))
+    effects = (Converters(dac_bits=24, dac_range=0.1, adc_bits=0),)
+    ideal, small = (
+        deploy(network, fabricate(ChipDesign(effects=chosen), 1)).outputs(inputs) for chosen in ((), effects)
+    )
+    np.testing.assert_allclose(small, ideal, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"dac_bits": 1}, r"Converters.dac_bits must be 0 \(none\) or 2 to 24, not 1"),
+        ({"adc_bits": 25}, "Converters.adc_bits must be 0"),
+        ({"adc_bits": 8.0}, "Converters.adc_bits must be 0"),
+        ({"adc_bits": True}, "Converters.adc_bits must be 0"),
+        ({"adc_range": 0.0}, "Converters.adc_range"),
+    ],
+)
+def test_impossible_converters_are_refused(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        Converters(**fields)  # type: ignore[arg-type]
+
+
+def test_read_noise_relative_to_something_else_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r'ReadNoise\.relative_to must be "range" or "cell", not \'chip\''):
+        ReadNoise(relative_to="chip")

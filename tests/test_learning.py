@@ -150,9 +150,7 @@ def test_a_column_signal_for_earlier_steps_meets_what_the_rows_carried_then() ->
         learn(snn, lesson, rule=Late(), optimiser=SGD(lr=1e-3), batch=3)
         for layer, (cells, wanted) in enumerate(zip(snn.cells, before, strict=True)):
             rows = sum(k * carried(shown, lesson.inputs, layer, step) for k, step in ((1, 2), (2, 3), (3, 4)))
-            np.testing.assert_allclose(
-                to_numpy(cells.wanted), wanted - 1e-3 * rows.mean(axis=0)[:, None], atol=1e-12
-            )
+            np.testing.assert_allclose(to_numpy(cells.wanted), wanted - 1e-3 * rows.mean(axis=0)[:, None], atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from chipsim.chip import ChipDesign
-from chipsim.circuits import LIF
+from chipsim.chip import ChipDesign, fabricate
+from chipsim.circuits import IF, LIF
+from chipsim.deployment import deploy
 from chipsim.errors import CapacityError
-from chipsim.mapping import place
-from chipsim.network import Dense, Network
+from chipsim.mapping import place, required
+from chipsim.network import Conv2d, Dense, Network
 
 
 def network(*sizes: int, bias: float = 0.0, constants: tuple[float, ...] = ()) -> Network:
@@ -102,3 +105,94 @@ def test_a_network_that_does_not_fit_is_refused(fields: dict[str, int], sentence
 def test_a_network_that_just_fits_is_placed() -> None:
     layers = place(network(7, 10, 3), ChipDesign(rows=8, columns=8, tiles=4, neurons=10, readouts=3)).layers
     assert layers[-1].blocks[-1].tile == 3
+
+
+# ----------------------------------------------------------------------------------- convolutions, groups, shortcuts
+
+
+def convolutional(groups: int = 1, **fields: object) -> Network:
+    """A convolution of 4 channels, another one of 6 over it, and a read-out of 3."""
+    rng = np.random.default_rng(0)
+    first = Conv2d(weight=rng.uniform(-1, 1, (4, 2, 3, 3)), bias=rng.uniform(-0.1, 0.1, 4), padding=1, constant=2.0)
+    weight = rng.uniform(-1, 1, (6, 4 // groups, 3, 3))
+    second = Conv2d(
+        **{"weight": weight, "bias": np.zeros(6), "padding": 1, "groups": groups, "constant": 5.0, **fields}
+    )
+    return Network((first, second, Dense(weight=rng.uniform(-1, 1, (6 * 25, 3)), bias=np.zeros(3))), shape=(2, 5, 5))
+
+
+def test_a_convolution_is_one_array_and_a_neuron_for_every_position() -> None:
+    design = ChipDesign(rows=16, columns=8, neurons=1000, tiles=100)
+    first, second, readout = place(convolutional(), design).layers
+    assert [layer.weight.shape for layer in (first, second)] == [(18 + 1, 4), (36 + 1, 6)]
+    assert [layer.neurons for layer in (first, second, readout)] == [4 * 25, 6 * 25, 3]
+    assert [layer.bank for layer in (first, second, readout)] == [slice(0, 100), slice(100, 250), slice(0, 3)]
+    assert [len(layer.blocks) for layer in (first, second)] == [2, 3]
+    scale = LIF().swing / 5.0 * 2.0
+    kernel = convolutional().layers[1].weight
+    np.testing.assert_allclose(second.weight[:36], kernel.reshape(6, -1).T * scale)
+
+
+def test_groups_stand_on_tiles_of_their_own() -> None:
+    design = ChipDesign(rows=64, columns=64, neurons=1000, tiles=100)
+    (alone,), apart = (place(convolutional(groups), design).layers[1].blocks for groups in (1, 2))
+    assert (alone.rows, alone.columns) == (slice(0, 37), slice(0, 6))
+    assert [(block.rows, block.columns) for block in apart] == [
+        (slice(0, 19), slice(0, 3)),
+        (slice(0, 19), slice(3, 6)),
+    ]
+    assert apart[0].tile + 1 == apart[1].tile
+    narrow = place(convolutional(2), replace(design, rows=10, columns=2)).layers[1]
+    assert len({block.tile for block in narrow.blocks}) == len(narrow.blocks) == 2 * 2 * 2
+    covered = np.zeros((19, 6), dtype=int)
+    for block in narrow.blocks:
+        covered[block.rows, block.columns] += 1
+        assert block.columns.stop <= 3 or block.columns.start >= 3
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_a_network_requires_is_what_it_just_fits_on(groups: int) -> None:
+    network, design = convolutional(groups), ChipDesign(rows=10, columns=4)
+    needed = required(network, design)
+    assert (needed["neurons"], needed["readouts"]) == (250, 3)
+    assert place(network, replace(design, **needed)).layers[-1].blocks[-1].tile == needed["tiles"] - 1
+    for name, least in needed.items():
+        with pytest.raises(CapacityError):
+            place(network, replace(design, **{**needed, name: least - 1}))
+
+
+def test_a_read_out_alone_requires_no_neurons() -> None:
+    single = Network((Dense(weight=np.ones((4, 2)), bias=np.zeros(2)),))
+    assert required(single, ChipDesign(neurons=1)) == {"tiles": 1, "neurons": 0, "readouts": 2}
+
+
+def test_a_shortcut_delivers_a_share_of_a_firing_drive() -> None:
+    network = Network(
+        (
+            Dense(weight=np.eye(3), bias=np.zeros(3), constant=2.0),
+            Dense(weight=np.zeros((3, 3)), bias=np.zeros(3), constant=4.0, shortcut=0),
+            Dense(weight=np.eye(3), bias=np.zeros(3)),
+        )
+    )
+    placement = place(network, ChipDesign())
+    assert [layer.shortcut for layer in placement.layers] == [None, (0, 0.5), None]
+
+
+def test_residual_rates_follow_the_teacher() -> None:
+    """Soft-reset IF neurons add activations: relu(relu(x W) V + relu(x W)), to within some spikes per window."""
+    rng = np.random.default_rng(0)
+    first = rng.uniform(-0.5, 0.5, (6, 8))
+    second = rng.uniform(-0.3, 0.3, (8, 8))
+    network = Network(
+        (
+            Dense(weight=first, bias=np.zeros(8), constant=1.7),
+            Dense(weight=second, bias=np.zeros(8), constant=2.5, shortcut=0),
+            Dense(weight=np.eye(8), bias=np.zeros(8)),
+        )
+    )
+    inputs = rng.uniform(0, 1.0, (10, 6))
+    circuit = IF(v_threshold=0.8, soft_reset=True, gain=2.0)
+    snn = deploy(network, fabricate(ChipDesign(circuit=circuit, headroom=2.0), 1), window=400)
+    below = np.clip(inputs @ first, 0, 1.7)
+    np.testing.assert_allclose(snn.outputs(inputs), np.clip(below @ second + below, 0, 2.5), atol=0.05)

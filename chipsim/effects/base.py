@@ -30,8 +30,9 @@ class Grid(NamedTuple):
 class Seen:
     """What a deployment uses of one effect, for measuring it.
 
-    neurons, cells: frozen arrays of each layer, the read-out last. noise: sum of squares of what it added to membranes,
-    and number of values; both 0 before the first sample. conductances: [2, rows, columns] of each layer as read now.
+    neurons, cells: frozen arrays of each layer, the read-out last. noise: sum of squares of a sample of what it added
+    to membranes, and number of values; both 0 before the first sample of the data. conductances: [2, rows, columns] of
+    each layer as read now.
     """
 
     neurons: Sequence[Frozen]

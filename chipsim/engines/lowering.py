@@ -209,7 +209,8 @@ class _Reader:
             steps = self._call(operator.truediv, self.node(arguments[0]), self.step)
             return self._call(torch.floor, self._call(operator.add, steps, 1e-3))
         if name == "int":
-            return self._call(torch.where, self.node(arguments[0]), 1.0, 0.0)
+            one = self._call(torch.ones_like, Name(self.parameters[0]))  # of the engine's precision; 1.0 alone is not
+            return self._call(torch.where, self.node(arguments[0]), one, 0.0)
         if name == "exprel":
             x = self.node(arguments[0])
             ratio = self._call(operator.truediv, self._call(torch.expm1, x), x)
@@ -256,11 +257,14 @@ class _Reader:
             return self._call(operator.neg, self._call(operator.truediv, -arguments[0], arguments[1]))
         if function is operator.truediv and arguments[0] != 1.0 and self.fixed(arguments[1]):
             return self._call(operator.mul, arguments[0], self._call(operator.truediv, 1.0, arguments[1]))
-        if all(isinstance(argument, float) for argument in arguments):
-            value = function(*(torch.tensor(argument, dtype=torch.float64) for argument in arguments))
-            if value.dtype is not torch.bool:
-                return float(value)
-        key = (function, *(a if isinstance(a, float | Name) else id(a) for a in arguments))
+        if function is torch.where and isinstance(arguments[0], bool):
+            return arguments[1] if arguments[0] else arguments[2]
+        if all(isinstance(argument, float | bool) for argument in arguments):
+            value = function(
+                *(torch.tensor(argument) if isinstance(argument, bool) else _double(argument) for argument in arguments)
+            )
+            return bool(value) if value.dtype is torch.bool else float(value)
+        key = (function, *(a if isinstance(a, float | bool | Name) else id(a) for a in arguments))
         return self.nodes.setdefault(key, Call(function, arguments, all(map(self.fixed, arguments))))
 
     def _error(self, what: str) -> LoweringError:
@@ -274,7 +278,9 @@ class _Reader:
         step = _Emitter(
             [*self.states, "drive", "noise"],
             lambda node: (
-                constants.setdefault(node, len(constants)) if self.fixed(node) and not isinstance(node, float) else None
+                constants.setdefault(node, len(constants))
+                if self.fixed(node) and not isinstance(node, float | bool)
+                else None
             ),
         )
         found = [step(root) for root in roots]
@@ -288,7 +294,11 @@ class _Reader:
         """Whether a node depends on parameters alone."""
         if isinstance(node, Call):
             return node.fixed
-        return isinstance(node, float) or node.name in self.parameters
+        return isinstance(node, float | bool) or node.name in self.parameters
+
+
+def _double(number: float) -> torch.Tensor:
+    return torch.tensor(number, dtype=torch.float64)
 
 
 class _Emitter:
@@ -302,7 +312,7 @@ class _Emitter:
         self.done: dict[Node, torch.fx.Node] = {}
 
     def __call__(self, node: Node) -> Any:
-        if isinstance(node, float):
+        if isinstance(node, float | bool):
             return node
         if (number := self.constant(node)) is not None:
             return self._place(number)

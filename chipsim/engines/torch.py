@@ -114,11 +114,16 @@ class Torch(Engine):
         run: _Run | None = None
         for _ in range(count):
             window = next(iterator)
-            if run is None:
+            if run is None or run.noisy != _noisy(stages, window):
                 run = _Run(self, stages, window, count, batch * stages[0].chips, steps, step, watch)
             run.window(window)
             if on_window is not None:
                 on_window(run.banks[-1].membrane.clone())
+
+
+def _noisy(stages: Sequence[Stage], window: Window) -> tuple[bool, ...]:
+    """Which stages' membranes meet noise in a window."""
+    return tuple(index < len(window.noise) and window.noise[index] is not None for index in range(len(stages)))
 
 
 def _wiring(stage: Stage) -> Wiring:
@@ -331,21 +336,19 @@ class _Run:
         watch: Watch | None,
     ) -> None:  # fmt: skip
         self.engine, self.batch, self.steps, self.watch = engine, batch, steps, watch
-        noise = (*window.noise, *(None for _ in stages))
-        self.banks = [
-            _Bank(engine, stage, batch, step, given is not None) for stage, given in zip(stages, noise, strict=False)
-        ]
+        self.noisy = _noisy(stages, window)
+        self.banks = [_Bank(engine, stage, batch, step, noisy) for stage, noisy in zip(stages, self.noisy, strict=True)]
         self.chunk = self._chunk()
         self.scan = self._scan(count, window)
 
     def _chunk(self) -> int:
-        """Steps per chunk within the budget: what comes in, drives, spikes and signals of the largest stage, and spikes
-        that shortcuts still need.
+        """Steps per chunk within the budget: what comes in, drives, spikes, signals and noise of the largest stage, and
+        spikes that shortcuts still need.
         """
         if self.watch is not None and self.watch.every_step:
             return 1
         kept = sum(self.banks[b.stage.shortcut.source].stage.neurons for b in self.banks if b.stage.shortcut)
-        widest = max(bank.wiring.size + 4 * bank.stage.neurons for bank in self.banks)
+        widest = max(bank.wiring.size + 8 * bank.stage.neurons for bank in self.banks)
         most = CHUNK_WORK // max(bank.work for bank in self.banks)
         fused = 1 << max(0, min(CHUNK, most).bit_length() - 1)
         per_step = self.batch * (kept + widest) * DTYPES[self.engine.dtype].itemsize
