@@ -100,8 +100,10 @@ class Effect(Parameters, ABC):
         return type(self).variance is not Effect.variance
 
     def variance(self, g: AnyArray, g_max: float) -> AnyArray:
-        """Return the variance [S^2] of each access to cells at `g` [S], independent from access to access."""
-        return g * 0.0
+        """Return the variance [S^2] of each access to cells at `g` [S], independent from access to access: of the shape
+        of `g`, or with one row and one column where it is the same for all cells.
+        """
+        return g[..., :1, :1] * 0.0
 
     def membrane(self, circuit: Circuit, seconds: float) -> float:
         """Return the standard deviation of the Gaussian added to each membrane in a step, in the membrane's unit."""

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from chipsim.arrays import AnyArray
+from chipsim.arrays import AnyArray, namespace
 from chipsim.effects.base import Effect, Seen
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
@@ -20,7 +20,8 @@ class ReadNoise(Effect):
         sigma g_max      (relative_to = "range", the default)        sigma g      (relative_to = "cell")
 
     fresh for every step, sample and cell. A column adds many cells, x [rows], so its current has exactly the variance
-    v_read^2 sum of x_j^2 sigma_j^2: one more product with the variances replaces a draw per cell.
+    v_read^2 sum of x_j^2 sigma_j^2: one more product with the variances replaces a draw per cell, and where all cells
+    have one sigma, the sum of squares of what drives the rows.
 
     >>> ReadNoise(sigma=0.01).reads_noisily
     True
@@ -41,8 +42,9 @@ class ReadNoise(Effect):
         return self.sigma
 
     def variance(self, g: AnyArray, g_max: float) -> AnyArray:
-        sigma = self.sigma * g if self.relative_to == "cell" else g * 0.0 + self.sigma * g_max
-        return sigma * sigma
+        if self.relative_to == "cell":
+            return (self.sigma * g) ** 2
+        return namespace(g).full_like(g[..., :1, :1], (self.sigma * g_max) ** 2)
 
     def measure(self, seen: Seen) -> dict[str, float]:
         variance = np.concatenate([self.variance(g, seen.g_max).ravel() for g in seen.conductances])

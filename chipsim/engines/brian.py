@@ -187,6 +187,8 @@ class _Layer:
         self.inputs = inputs
         self._mean = self._product(inputs, self.stage.weights())
         variance = self.stage.variance()
+        if variance is not None:
+            variance = np.broadcast_to(variance, self.stage.weights().shape)
         self._sigma = np.zeros(0) if variance is None else np.sqrt(self._product(inputs, variance, power=2))
 
     def _product(self, inputs: Array, weights: Array, power: int = 1) -> Array:

@@ -167,6 +167,19 @@ def product(wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, pow
     return columns.reshape(steps, batch, -1)
 
 
+def squares(wiring: Wiring, inputs: Tensor, bias_rows: int) -> Tensor:
+    """Return the sum of squares of what drives the rows under each neuron [steps, batch, neurons or 1]."""
+    steps, batch = inputs.shape[:2]
+    driven = _pooled(wiring, inputs).square()
+    if wiring.kernel is None:
+        return driven.sum(-1, keepdim=True) + bias_rows
+    per_group = wiring.pooled[0] // wiring.groups
+    ones = driven.new_ones(wiring.groups, per_group, *wiring.kernel)
+    images = driven.reshape(-1, *wiring.pooled)
+    summed = functional.conv2d(images, ones, None, wiring.stride, wiring.padding, groups=wiring.groups) + bias_rows
+    return summed.repeat_interleave(wiring.columns // wiring.groups, 1).reshape(steps, batch, -1)
+
+
 # ------------------------------------------------------------------------------------------------ noise in a scan
 
 
@@ -324,7 +337,11 @@ class _Bank:
         self.mean = product(self.wiring, inputs, stage.weights(), stage.bias_rows)
         variance = stage.variance()
         self.sigma = None
-        if variance is not None:
+        if variance is None:
+            return
+        if variance.shape[-2:] == (1, 1):
+            self.sigma = (squares(self.wiring, inputs, stage.bias_rows) * variance.reshape(-1)[0]).sqrt_()
+        else:
             self.sigma = product(self.wiring, inputs, variance, stage.bias_rows, power=2).sqrt_()
 
 
