@@ -45,9 +45,10 @@ class Stage:
     parameters: per-neuron values [neurons] in SI, as fabricated. weights: gives the array as it is now, an array of the
     engine's kind [rows + bias rows, columns], in units of the circuit's port per unit of input. wiring: how inputs
     reach its rows; a plain dense array by default. bias_rows: last rows, driven by 1 in every step. variance: gives
-    the variance of an access to the array, or None; with one row and one column where all weights have the same. grid_in, grid_out: converters before the rows (of analog inputs)
-    and behind the columns (in units of the port). Of several chips side by side, parameters are [chips, neurons] and
-    weights and variance [chips, rows + bias rows, columns]; samples then come chip after chip, [chips x batch].
+    the variance of an access to the array, or None; with one row and one column where all weights have the same.
+    grid_in, grid_out: converters before the rows (of analog inputs) and behind the columns (in units of the port). Of
+    several chips side by side, parameters are [chips, neurons] and weights and variance [chips, rows + bias rows,
+    columns]; samples then come chip after chip, [chips x batch].
     """
 
     circuit: Circuit

@@ -30,8 +30,10 @@ from chipsim.wiring import Wiring
 log = logging.getLogger("chipsim")
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-CHUNK = 16
-"""Steps of a chunk at most: more of them gain nothing and take memory and time to compile."""
+CHUNK, CHUNK_BYTES = 16, 8e6
+"""Steps of a chunk at most, and bytes of a bank's spikes from which on it is shorter (4 steps at least): larger arrays
+come fresh from the system each time, which costs more than the steps.
+"""
 CHUNK_WORK = 128
 """Operations per neuron in a chunk at most: a longer fused loop keeps more values than there are registers."""
 CHEAP = (operator.add, operator.sub, operator.mul, operator.gt, operator.lt, operator.ge, operator.le, operator.and_,
@@ -366,9 +368,11 @@ class _Run:
             return 1
         kept = sum(self.banks[b.stage.shortcut.source].stage.neurons for b in self.banks if b.stage.shortcut)
         widest = max(bank.wiring.size + 8 * bank.stage.neurons for bank in self.banks)
-        most = CHUNK_WORK // max(bank.work for bank in self.banks)
-        fused = 1 << max(0, min(CHUNK, most).bit_length() - 1)
-        per_step = self.batch * (kept + widest) * DTYPES[self.engine.dtype].itemsize
+        size = DTYPES[self.engine.dtype].itemsize * self.batch
+        short = max(4, int(CHUNK_BYTES / (size * max(bank.stage.neurons for bank in self.banks))))
+        most = min(CHUNK, short, CHUNK_WORK // max(bank.work for bank in self.banks))
+        fused = 1 << max(0, most.bit_length() - 1)
+        per_step = size * (kept + widest)
         return max(1, min(self.steps, fused, int(self.engine.memory / per_step)))
 
     def _scan(self, count: int, window: Window) -> Callable[..., Any]:
