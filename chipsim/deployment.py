@@ -302,6 +302,7 @@ class Deployment:
         """
         design = self.chip.design
         acting = {effect.name: place for place, effect in enumerate(design.acting)}
+        conductances = [to_numpy(array.seen(cells)) for array, cells in zip(self.arrays, self.cells, strict=True)]
         lines: list[Entry] = []
         for effect in design.effects:
             sizes: dict[str, float] = {}
@@ -312,9 +313,7 @@ class Deployment:
                         neurons=self._frozen_circuits(place),
                         cells=[layer[place] for layer in self._frozen],
                         noise=self._noise_seen[place],
-                        conductances=[
-                            to_numpy(array.seen(cells)) for array, cells in zip(self.arrays, self.cells, strict=True)
-                        ],
+                        conductances=conductances,
                         g_max=design.device.g_max,
                     )
                 )

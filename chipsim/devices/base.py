@@ -18,6 +18,9 @@ class Device(Parameters, ABC):
     levels: number of evenly spaced target conductances, ends included; None for a continuous cell.
     """
 
+    draws: ClassVar[bool] = False
+    """Whether a write meets noise; cells that are not written draw none."""
+
     g_min: float = quantity(0.0, "S", (0.0, 1.0))
     g_max: float = quantity(100e-6, "S", (1e-12, 1.0))
     levels: int | None = None
@@ -29,9 +32,6 @@ class Device(Parameters, ABC):
             raise ParameterError(f"{name}.g_min = {self.g_min:g} S must lie below g_max = {self.g_max:g} S")
         if self.levels is not None and (type(self.levels) is not int or not 2 <= self.levels <= 2**24):
             raise ParameterError(f"{name}.levels = {self.levels!r} must be None (continuous) or 2 to 16777216")
-
-    draws: ClassVar[bool] = False
-    """Whether a write meets noise; cells that are not written draw none."""
 
     def quantise(self, g: AnyArray) -> AnyArray:
         """Return the level nearest to each conductance; `g` itself for a continuous cell."""

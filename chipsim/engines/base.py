@@ -7,13 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chipsim.arrays import AnyArray
+from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.effects import Grid
 from chipsim.streams import White
 from chipsim.wiring import Wiring
 
 Array = NDArray[np.float64]
+
+
+def gridded(values: AnyArray, grid: Grid | None) -> AnyArray:
+    """Return what a converter makes of values."""
+    if grid is None:
+        return values
+    xp = namespace(values)
+    return xp.clip(xp.round(values / grid.step) * grid.step, min=-grid.limit, max=grid.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,13 @@ class Stage:
     @property
     def neurons(self) -> int:
         return int(next(iter(self.parameters.values())).shape[-1])
+
+    @property
+    def geometry(self) -> Wiring:
+        """The wiring, by default that of a dense array."""
+        if self.wiring is not None:
+            return self.wiring
+        return Wiring(inputs=(self.weights().shape[-2] - self.bias_rows,), columns=self.neurons)
 
     @property
     def chips(self) -> int:

@@ -23,12 +23,10 @@ from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
 
 from chipsim.circuits import Circuit
-from chipsim.effects import Grid
-from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window
+from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window, gridded
 from chipsim.errors import ParameterError
 from chipsim.quantity import declarations
 from chipsim.streams import normals
-from chipsim.wiring import Wiring
 
 SLOTS = ("drive", "groups", "inject", "fire", "sample", "resets")
 TARGETS = {"numpy": NumpyCodeObject, "cython": CythonCodeObject}
@@ -39,14 +37,20 @@ LONG_AGO = -1e4
 
 
 def group(
-    circuit: Circuit, parameters: Mapping[str, Array], batch: int, clock: Any, target: str = "numpy", **options: Any
+    circuit: Circuit,
+    parameters: Mapping[str, Array],
+    batch: int,
+    clock: Any,
+    target: str = "numpy",
+    varied: set[str] | None = None,
 ) -> Any:
-    """Return a NeuronGroup of batch x neurons circuits; what is the same for all neurons goes in as a constant, except
-    the names in `varied` (all by default of a group that is only read for its code).
+    """Return a NeuronGroup of batch x neurons circuits. Parameters in `varied`, by default those that differ from one
+    neuron to another, are variables of it; the others go in as constants.
     """
     fields = declarations(circuit)
     units = {name: NAMES.get(declaration.unit, "1") for name, declaration in fields.items()}
-    varied = options.pop("varied", {name for name, values in parameters.items() if values.min() != values.max()})
+    if varied is None:
+        varied = {name for name, values in parameters.items() if values.min() != values.max()}
     lines = [circuit.equations, f"drive : {'volt' if circuit.port == 'charge' else 'amp'}"]
     lines += [f"noise : {NAMES[circuit.membrane_unit]}"]
     lines += [f"{name} : {units[name]} (constant)" for name in sorted(varied)]
@@ -73,14 +77,6 @@ def group(
     return made
 
 
-def gridded(values: Array, grid: Grid | None) -> Array:
-    """Return what a converter makes of values."""
-    if grid is None:
-        return values
-    converted: Array = np.clip(np.rint(values / grid.step) * grid.step, -grid.limit, grid.limit)
-    return converted
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
 class Brian(Engine):
@@ -96,12 +92,12 @@ class Brian(Engine):
         return np.asarray(values, dtype=np.float64)
 
     def outer(self, stage: Stage, inputs: Array, bias: Sequence[float], delta: Array, *, held: bool) -> Array:
-        columns = wiring(stage).shared(delta.reshape(-1, stage.neurons)).reshape(*delta.shape[:2], -1).sum(axis=1)
+        columns = stage.geometry.shared(delta.reshape(-1, stage.neurons)).reshape(*delta.shape[:2], -1).sum(axis=1)
         if held:
             inputs, delta = inputs[:1], delta.sum(axis=0, keepdims=True)
         inputs, delta = (values.reshape(-1, values.shape[-1]) for values in (inputs, delta))
         rows = np.broadcast_to(np.asarray(bias) @ columns, (stage.bias_rows, columns.shape[1]))
-        return np.vstack([wiring(stage).outer(inputs, delta), rows])
+        return np.vstack([stage.geometry.outer(inputs, delta), rows])
 
     def run(
         self,
@@ -133,13 +129,6 @@ class Brian(Engine):
         network.run(count * steps * step * brian2.second, namespace={})
 
 
-def wiring(stage: Stage) -> Wiring:
-    """Return the stage's wiring, by default that of a dense array."""
-    if stage.wiring is not None:
-        return stage.wiring
-    return Wiring(inputs=(len(stage.weights()) - stage.bias_rows,), columns=stage.neurons)
-
-
 def _operation(function: Callable[[], None], when: str, clock: Any) -> Any:
     return brian2.NetworkOperation(function, clock=clock, when=when)
 
@@ -148,7 +137,7 @@ class _Layer:
     """One stage as a Brian2 group, with plain arrays into and out of it."""
 
     def __init__(self, stage: Stage, index: int, batch: int, clock: Any, target: str) -> None:
-        self.stage, self.shape, self.wiring = stage, (batch, stage.neurons), wiring(stage)
+        self.stage, self.shape, self.wiring = stage, (batch, stage.neurons), stage.geometry
         self.group = group(stage.circuit, stage.parameters, batch, clock, target)
         self._schedule(index, stage.circuit.inject, clock)
         self.drive, self.noise, self.v = (

@@ -5,6 +5,7 @@ Feed-forward stages need not wait for each other step by step: within a chunk of
 chunk. The scan is a loop of the lowered text, which torch.compile fuses into one pass where that pays.
 """
 
+import functools
 import logging
 import math
 import operator
@@ -20,8 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from chipsim.effects import Grid
-from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window
+from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window, gridded
 from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
 from chipsim.errors import ParameterError
 from chipsim.streams import FIRST, GAMMA, SECOND, sample_keys
@@ -77,7 +77,7 @@ class Torch(Engine):
 
     @torch.no_grad()
     def outer(self, stage: Stage, inputs: Tensor, bias: Sequence[float], delta: Tensor, *, held: bool) -> Tensor:
-        wiring, chips = _wiring(stage), stage.chips
+        wiring, chips = stage.geometry, stage.chips
         steps, batch, neurons = delta.shape
         by_column = delta.reshape(steps, chips, batch // chips, wiring.columns, -1).sum((2, 4))
         drive = torch.tensor(bias, dtype=delta.dtype, device=delta.device)
@@ -126,12 +126,6 @@ class Torch(Engine):
 def _noisy(stages: Sequence[Stage], window: Window) -> tuple[bool, ...]:
     """Which stages' membranes meet noise in a window."""
     return tuple(index < len(window.noise) and window.noise[index] is not None for index in range(len(stages)))
-
-
-def _wiring(stage: Stage) -> Wiring:
-    if stage.wiring is not None:
-        return stage.wiring
-    return Wiring(inputs=(stage.weights().shape[-2] - stage.bias_rows,), columns=stage.neurons)
 
 
 def _by_chip(values: Tensor, chips: int) -> Tensor:
@@ -267,16 +261,15 @@ def scan(
     return torch.stack(spikes) if spikes else None, torch.stack(membranes) if membranes else None, states
 
 
-_compiled: dict[str, Callable[..., Any]] = {}
 _spent = [0.0]
 """Seconds that scans of this process took, or will take, without compiling, about."""
 
 
+@functools.cache
 def _compiled_scan() -> Callable[..., Any]:
-    if "scan" not in _compiled:
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-        _compiled["scan"] = torch.compile(scan, dynamic=True)
-    return _compiled["scan"]
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    compiled: Callable[..., Any] = torch.compile(scan, dynamic=True)
+    return compiled
 
 
 def _compiler_found(device: str) -> bool:
@@ -290,7 +283,7 @@ class _Bank:
     """One stage in a run: its circuits' state and constants as tensors."""
 
     def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
-        self.engine, self.stage, self.wiring = engine, stage, _wiring(stage)
+        self.engine, self.stage, self.wiring = engine, stage, stage.geometry
         self.lowered: Lowered = lower(stage.circuit, step, noisy)
         if stage.chips > 1 and self.wiring.kernel is not None:
             raise ParameterError(
@@ -394,7 +387,7 @@ class _Run:
         """Run one window through all chunks."""
         inputs = self.engine.array(window.inputs).repeat(self.banks[0].stage.chips, 1)[None]
         grid = self.banks[0].stage.grid_in
-        held = _gridded(inputs, grid)
+        held = gridded(inputs, grid)
         for bank in self.banks:
             bank.clear()
         for first in range(0, self.steps, self.chunk):
@@ -468,9 +461,3 @@ class _Run:
         if missing:
             image = functional.pad(image, (0, 0) * (len(shortcut.outputs) - 1) + (0, missing))
         return image.reshape(*spikes.shape[:2], -1)
-
-
-def _gridded(values: Tensor, grid: Grid | None) -> Tensor:
-    if grid is None:
-        return values
-    return torch.clamp(torch.round(values / grid.step) * grid.step, -grid.limit, grid.limit)
