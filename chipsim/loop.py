@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, final
 
 from chipsim.arrays import AnyArray, namespace
+from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
 
 T = TypeVar("T")
@@ -17,14 +18,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser(Parameters, ABC):
-    """Turns gradients into changes of weights. lr falls linearly to `final` times its value over the whole run."""
+    """Turns gradients into changes of weights. lr falls linearly to `final` times its value over the whole run.
+
+    relative: lr counts in units of the root mean square of an array's weights at the start of the run, so that arrays
+    with few and with many rows, whose weights differ in size, learn at the same pace; else it counts in weights.
+    """
 
     lr: float = quantity(1e-3, "1", (0.0, 1e9))
     final: float = quantity(1.0, "1", (0.0, 1.0))
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.relative, bool):
+            raise ParameterError(f"{type(self).__name__}.relative must be True or False, not {self.relative!r}")
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress`, 0 at the start of the run and 1 at its end."""
         return self.lr * (1 + (self.final - 1) * progress)
+
+    def unit(self, weights: AnyArray) -> AnyArray:
+        """Return what lr counts in for an array of weights [rows, columns], or [chips, rows, columns]."""
+        if not self.relative:
+            return 1.0
+        xp = namespace(weights)
+        unit = xp.sqrt(xp.mean(weights * weights, axis=(-2, -1), keepdims=True))
+        if not bool(xp.all(unit > 0)):
+            raise ParameterError(
+                f"{type(self).__name__}.relative = True needs weights that are not all 0; take relative=False"
+            )
+        return unit
 
     @abstractmethod
     def init(self, weights: AnyArray) -> Any:
@@ -40,20 +63,21 @@ class Optimiser(Parameters, ABC):
 class SGD(Optimiser):
     """Plain gradient descent: change = -lr gradient. What a chip can do without memory beside its cells.
 
-    >>> SGD(lr=0.5).step(None, 1.0, progress=0.0)[1]
+    >>> SGD(lr=0.5).step(1.0, 1.0, progress=0.0)[1]
     -0.5
     """
 
-    def init(self, weights: AnyArray) -> None:
-        return None
+    def init(self, weights: AnyArray) -> AnyArray:
+        return self.unit(weights)
 
-    def step(self, state: None, gradient: AnyArray, progress: float) -> tuple[None, AnyArray]:
-        return None, -self.rate(progress) * gradient
+    def step(self, state: AnyArray, gradient: AnyArray, progress: float) -> tuple[AnyArray, AnyArray]:
+        return state, -self.rate(progress) * state * gradient
 
 
 class Moments(NamedTuple):
-    """Adam's state: number of steps, and running first and second moments of the gradient."""
+    """Adam's state: what lr counts in, number of steps, running first and second moments of the gradient."""
 
+    unit: AnyArray
     steps: int
     first: AnyArray
     second: AnyArray
@@ -72,15 +96,15 @@ class Adam(Optimiser):
     epsilon: float = quantity(1e-8, "1", (1e-30, 1.0), "Kingma and Ba 2015")
 
     def init(self, weights: AnyArray) -> Moments:
-        return Moments(0, weights * 0.0, weights * 0.0)
+        return Moments(self.unit(weights), 0, weights * 0.0, weights * 0.0)
 
     def step(self, state: Moments, gradient: AnyArray, progress: float) -> tuple[Moments, AnyArray]:
         steps = state.steps + 1
         first = self.beta1 * state.first + (1 - self.beta1) * gradient
         second = self.beta2 * state.second + (1 - self.beta2) * gradient**2
-        scale = -self.rate(progress) / (1 - self.beta1**steps)
+        scale = -self.rate(progress) / (1 - self.beta1**steps) * state.unit
         change = scale * first / (namespace(second).sqrt(second / (1 - self.beta2**steps)) + self.epsilon)
-        return Moments(steps, first, second), change
+        return Moments(state.unit, steps, first, second), change
 
 
 def with_progress(batches: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:

@@ -13,7 +13,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, passes, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, passes, prepare, taught
 
 STAGES = ("before", "after")
 
@@ -38,7 +38,7 @@ def trial(trial: Trial) -> xr.Dataset:
         snn,
         found.teacher.targets(train, percentile=percentile, samples=samples, seed=trial.chip),
         rule=cs.LocalTandem(),
-        optimiser=cs.Adam(lr=float(options["lr"]), final=0.0),
+        optimiser=optimiser(trial.settings),
         epochs=epochs,
         progress=False,
     )

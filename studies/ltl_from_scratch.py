@@ -11,7 +11,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -45,7 +45,7 @@ def trial(trial: Trial) -> xr.Dataset:
             seed=trial.chip,
         ),
         rule=RULES[str(trial.point["form"])],
-        optimiser=cs.Adam(lr=float(options["lr"]), final=0.0),
+        optimiser=optimiser(trial.settings),
         epochs=int(options["epochs"]),
         progress=False,
         on_epoch=lambda _: accuracy.append(snn.accuracy(found.judged)),

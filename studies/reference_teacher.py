@@ -38,6 +38,12 @@ ENGINES: dict[str, Callable[[], Engine]] = {"torch": Torch, "brian": reference}
 LEARNING = (
     Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
     Factor(
+        name="lr_unit",
+        values=("weights",),
+        choices=("weights", "rms"),
+        long_name="what lr counts in: weights, or the root mean square of each array's weights at the start",
+    ),
+    Factor(
         name="split",
         values=("test",),
         choices=("validation", "test"),
@@ -75,6 +81,12 @@ def taught(settings: Settings, *, progress: bool = False) -> Taught:
 def engine(settings: Settings) -> Engine:
     """Return the engine that a run asks for."""
     return ENGINES[str(settings.options["engine"])]()
+
+
+def optimiser(settings: Settings) -> cs.Adam:
+    """Return the optimiser of a run."""
+    options = settings.options
+    return cs.Adam(lr=float(options["lr"]), relative=options["lr_unit"] == "rms", final=0.0)
 
 
 def fitted(design: cs.ChipDesign, network: cs.Network) -> cs.ChipDesign:

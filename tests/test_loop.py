@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from chipsim.errors import ParameterError
 from chipsim.loop import SGD, Adam, Optimiser, with_progress
 
+Array = NDArray[np.float64]
+
 
 def test_sgd_goes_down_the_gradient() -> None:
-    state, change = SGD(lr=0.1).step(None, np.array([[2.0, -1.0]]), progress=0.0)
-    assert state is None
+    optimiser = SGD(lr=0.1)
+    _, change = optimiser.step(optimiser.init(np.ones((1, 2))), np.array([[2.0, -1.0]]), progress=0.0)
     np.testing.assert_allclose(change, [[-0.2, 0.1]])
 
 
@@ -35,6 +38,29 @@ def test_adam_is_torchs_adam() -> None:
         state, change = optimiser.step(state, gradient, 0.3)
         ours = ours + change
         np.testing.assert_allclose(ours, weight.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_a_relative_rate_counts_in_the_size_of_each_arrays_weights(kind: type[Optimiser]) -> None:
+    rng = np.random.default_rng(0)
+    chips = rng.normal(size=(2, 3, 4)) * np.array([0.1, 5.0])[:, None, None]
+    gradient = rng.normal(size=(2, 3, 4))
+
+    def change(weights: Array, gradient: Array, **options: bool) -> Array:
+        optimiser = kind(lr=0.1, **options)
+        return np.asarray(optimiser.step(optimiser.init(weights), gradient, 0.0)[1])
+
+    both = change(chips, gradient, relative=True)
+    for chip, weights in enumerate(chips):
+        rms = np.sqrt((weights**2).mean())
+        np.testing.assert_allclose(both[chip], rms * change(weights, gradient[chip]), rtol=1e-12)
+
+
+def test_a_relative_rate_needs_weights() -> None:
+    with pytest.raises(ParameterError, match="not all 0"):
+        SGD(relative=True).init(np.stack([np.ones((2, 2)), np.zeros((2, 2))]))
+    with pytest.raises(ParameterError, match=r"Adam.relative must be True or False, not 1"):
+        Adam(relative=1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("optimiser", [SGD(), Adam()])

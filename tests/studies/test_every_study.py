@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import chipsim as cs
 import studies
 from chipsim import plots, results
-from chipsim.study import Study, run
+from chipsim.study import Settings, Study, run
+from studies.reference_teacher import optimiser
 
 
 def every_study():
@@ -60,3 +62,9 @@ def test_mismatch_study_holds_what_it_promises(tmp_path):
     assert len(np.unique(dataset.chip_hash)) == dataset.chip_hash.size
     assert "off" in str(dataset.effect_report.sel(sigma=0.0).values[0])
     assert "threshold CV" in str(dataset.effect_report.sel(sigma=0.3).values[0])
+
+
+@pytest.mark.parametrize(("unit", "relative"), [("weights", False), ("rms", True)])
+def test_the_learning_rate_counts_in_what_a_run_asks_for(unit, relative):
+    settings = Settings(dataset="digits", seed=0, options={"lr": 0.1, "lr_unit": unit})
+    assert optimiser(settings) == cs.Adam(lr=0.1, relative=relative, final=0.0)
