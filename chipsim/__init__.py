@@ -13,6 +13,8 @@ The flow, in order; each name loads its module when first used:
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
       LocalTandemTrace, Direct, SGD, Adam
+    train_in_the_loop, Tandem, SpikeCount,        training of the chip from a host, which reads what it shows
+      SpikeBackprop, Proxy, Surrogate
     ChipsimError                                  anything it refuses to do
 """
 
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
     from chipsim.engines import Brian as Brian
     from chipsim.engines import Torch as Torch
     from chipsim.errors import ChipsimError as ChipsimError
+    from chipsim.host import Proxy as Proxy
+    from chipsim.host import SpikeBackprop as SpikeBackprop
+    from chipsim.host import SpikeCount as SpikeCount
+    from chipsim.host import Surrogate as Surrogate
+    from chipsim.host import Tandem as Tandem
+    from chipsim.host import train_in_the_loop as train_in_the_loop
     from chipsim.learning import learn as learn
     from chipsim.loop import SGD as SGD
     from chipsim.loop import Adam as Adam
@@ -61,6 +69,7 @@ _MODULES = {
     "effects": ("Converters", "DeadNeurons", "MembraneNoise", "Mismatch", "ReadNoise", "StuckCells"),
     "engines": ("Brian", "Torch"),
     "errors": ("ChipsimError",),
+    "host": ("Proxy", "SpikeBackprop", "SpikeCount", "Surrogate", "Tandem", "train_in_the_loop"),
     "learning": ("learn",),
     "loop": ("SGD", "Adam"),
     "network": ("Network",),

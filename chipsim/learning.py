@@ -12,7 +12,7 @@ from chipsim.arrays import AnyArray, namespace
 from chipsim.deployment import Batch, Deployment
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
-from chipsim.loop import Adam, Optimiser, with_progress
+from chipsim.loop import Adam, Controller, Optimiser, with_progress
 from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
@@ -131,14 +131,13 @@ class _Teaching:
     def __init__(
         self, deployment: Deployment, rule: Rule, writer: Writer, optimiser: Optimiser, every_step: bool, total: int
     ) -> None:
-        self.deployment, self.rule, self.writer, self.optimiser = deployment, rule, writer, optimiser
+        self.deployment, self.rule, self.controller = deployment, rule, Controller(deployment, writer, optimiser)
         self.every_step, self.total, self.done = every_step, total, 0
         self.layers = deployment.placement.layers
-        self.optimiser_states = [optimiser.init(cells.wanted) for cells in deployment.cells]
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.rates: tuple[AnyArray, ...] = ()
         self.arrays: list[_Array] = []
-        self.squares, self.writes = np.zeros(len(self.layers)), np.zeros(len(self.layers))
+        self.squares = np.zeros(len(self.layers))
 
     def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
@@ -203,24 +202,17 @@ class _Teaching:
 
     def _write(self) -> bool:
         wrote = False
-        progress = self.done / self.total
         for index, gradient in enumerate(self.gradients):
-            if gradient is None:
-                continue
-            state, change = self.optimiser.step(self.optimiser_states[index], gradient, progress)
-            self.optimiser_states[index], self.gradients[index] = state, None
-            array, cells = self.deployment.arrays[index], self.deployment.cells[index]
-            written = self.writer.write(array, cells, change, self.deployment.write_stream(), self.deployment.time)
-            self.writes[index] += float((written.target != cells.target).sum())
-            self.deployment.write(index, written)
-            wrote = True
+            if gradient is not None:
+                self.controller.write(index, gradient, self.done / self.total)
+                self.gradients[index], wrote = None, True
         return wrote
 
     def summary(self, samples: int) -> tuple[Array, Array]:
         """Return rate error and cell writes per layer since the last summary."""
-        errors, writes = np.sqrt(self.squares / samples), self.writes
+        errors, writes = np.sqrt(self.squares / samples), self.controller.writes
         errors[-1] = np.nan  # a read-out has no rate
-        self.squares, self.writes = np.zeros(len(errors)), np.zeros(len(errors))
+        self.squares, self.controller.writes = np.zeros(len(errors)), np.zeros(len(errors))
         return errors, writes
 
 

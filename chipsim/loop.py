@@ -1,4 +1,4 @@
-"""What every way of learning shares: optimisers, and the progress bar over batches.
+"""What every way of learning shares: optimisers, the controller that writes, and the progress bar over batches.
 
 An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """
@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, final
 
+import numpy as np
+
 from chipsim.arrays import AnyArray, namespace
+from chipsim.deployment import Deployment
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
+from chipsim.writers import Writer
 
 T = TypeVar("T")
 
@@ -105,6 +109,27 @@ class Adam(Optimiser):
         scale = -self.rate(progress) / (1 - self.beta1**steps) * state.unit
         change = scale * first / (namespace(second).sqrt(second / (1 - self.beta2**steps)) + self.epsilon)
         return Moments(state.unit, steps, first, second), change
+
+
+class Controller:
+    """Takes gradients to the cells of a deployment: the optimiser's memory of every array, and the writer.
+
+    writes [layers]: cell writes so far; a caller may set it to 0.
+    """
+
+    def __init__(self, deployment: Deployment, writer: Writer, optimiser: Optimiser) -> None:
+        self.deployment, self.writer, self.optimiser = deployment, writer, optimiser
+        self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
+        self.writes = np.zeros(len(self.states))
+
+    def write(self, index: int, gradient: AnyArray, progress: float) -> None:
+        """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
+        deployment = self.deployment
+        self.states[index], change = self.optimiser.step(self.states[index], gradient, progress)
+        array, cells = deployment.arrays[index], deployment.cells[index]
+        written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
+        self.writes[index] += float((written.target != cells.target).sum())
+        deployment.write(index, written)
 
 
 def with_progress(batches: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:

@@ -6,7 +6,14 @@ import pkgutil
 
 import pytest
 
-FAMILIES = {"circuits": "Circuit", "devices": "Device", "effects": "Effect", "rules": "Rule", "writers": "Writer"}
+FAMILIES = {
+    "circuits": "Circuit",
+    "devices": "Device",
+    "effects": "Effect",
+    "host": "HostMethod",
+    "rules": "Rule",
+    "writers": "Writer",
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

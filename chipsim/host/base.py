@@ -1,0 +1,130 @@
+"""What a host method is: a loss whose gradient the host computes on a twin of the network, anchored on what it read.
+
+The host holds the weights that the controller wants and computes with PyTorch; the chip shows what the method reads.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from chipsim.circuits import Circuit
+from chipsim.engines.torch import product
+from chipsim.errors import ParameterError
+from chipsim.quantity import Parameters
+from chipsim.wiring import Wiring
+
+T = TypeVar("T")
+READABLE = frozenset({"counts", "spikes", "membranes", "outputs"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readings:
+    """What the host read from the chip for a batch; None for what the method does not declare in `reads`.
+
+    counts: spikes of every hidden layer in the window [batch, neurons]. spikes, membranes: of every hidden layer
+    [steps, batch, neurons], the membrane from rest, before the reset, in weights. outputs: sums of what the read-outs
+    received in the window [batch, outputs], in weights.
+    """
+
+    counts: tuple[Tensor, ...] | None = None
+    spikes: tuple[Tensor, ...] | None = None
+    membranes: tuple[Tensor, ...] | None = None
+    outputs: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TwinLayer:
+    """One layer as the host models it: nominal, all neurons alike.
+
+    weights [rows + bias rows, columns]: the host's, of which the gradient is taken. threshold: from rest, in weights,
+    as in `Readings.membranes`. leak: share of the membrane that is left after a step.
+    """
+
+    weights: Tensor
+    wiring: Wiring
+    bias_rows: int
+    circuit: Circuit
+    step: float
+
+    @property
+    def threshold(self) -> float:
+        return self.circuit.swing / (self.circuit.unit_drive * self.circuit.gain)
+
+    @property
+    def leak(self) -> float:
+        return self.circuit.leak(self.step)
+
+    def drive(self, inputs: Tensor) -> Tensor:
+        """Return what the array gives its neurons [..., batch, neurons] for inputs [..., batch, size] of a step."""
+        steps = inputs if inputs.ndim == 3 else inputs[None]
+        driven = product(self.wiring, steps, self.weights, self.bias_rows)
+        return driven if inputs.ndim == 3 else driven[0]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Twin:
+    """The network as the host models it: inputs [batch, size], the same in each of `window` steps, and its layers."""
+
+    inputs: Tensor
+    window: int
+    hidden: tuple[TwinLayer, ...]
+    readout: TwinLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostMethod(Parameters, ABC):
+    """A way of training a chip from a host.
+
+    reads: what it reads from the chip, of READABLE; everything else arrives as None.
+    """
+
+    reads: ClassVar[frozenset[str]]
+
+    def check(self, circuit: Circuit) -> None:
+        """Raise ParameterError where the method is wrong for this neuron circuit."""
+        if circuit.port != "charge" or circuit.threshold is None:
+            raise ParameterError(
+                f"{type(self).__name__} models neurons that gather charge and spike, which {type(circuit).__name__} "
+                "does not"
+            )
+
+    @abstractmethod
+    def outputs(self, twin: Twin, seen: Readings) -> Tensor:
+        """Return the sums of the read-outs [batch, outputs]: their values as the chip shows them, or the twin's; their
+        gradient with respect to the twin's weights by the method.
+        """
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of a batch: cross-entropy of softmax(outputs) against the labels."""
+        return functional.cross_entropy(outputs, labels)
+
+
+def anchored(model: Tensor, seen: Tensor) -> Tensor:
+    """Return `seen` with the gradient of `model` (straight through)."""
+    return seen + (model - model.detach())
+
+
+def read(reading: T | None) -> T:
+    """Return a reading that a method declares; ParameterError for one that it does not."""
+    if reading is None:
+        raise ParameterError("a host method read what it does not declare in `reads`")
+    return reading
+
+
+def rate(layer: TwinLayer, drive: Tensor, window: int) -> Tensor:
+    """Return how many spikes a window of constant drive makes in a neuron of the layer, negative drive included.
+
+    IF:  T I / theta      LIF with a reset to rest:  T / (tau ln(1 + theta / (R I - theta)))    R = 1 / (1 - leak)
+
+    tau in steps; the LIF's formula is smoothed by a softplus in place of the rectifier. Source: Wu et al. 2021.
+    """
+    if layer.leak == 1.0:
+        return drive * (window / layer.threshold)
+    tau = -1 / math.log(layer.leak)
+    above = functional.softplus(drive / ((1 - layer.leak) * layer.threshold) - 1, beta=10.0)
+    return window / (tau * torch.log1p(1 / above.clamp(min=1e-6)))

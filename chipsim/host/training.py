@@ -1,0 +1,207 @@
+"""train_in_the_loop(): the one loop of all host methods."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chipsim.arrays import AnyArray, to_numpy
+from chipsim.deployment import Batch, Deployment, Samples
+from chipsim.engines import StageState, Watch
+from chipsim.errors import ChipsimError, ParameterError
+from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
+from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.quantity import canonical_json
+from chipsim.schema import DIMENSIONS
+from chipsim.streams import stream
+from chipsim.writers import Direct, Writer
+
+BATCH = 64
+
+
+def train_in_the_loop(
+    deployment: Deployment,
+    samples: Samples,
+    *,
+    method: HostMethod,
+    writer: Writer | None = None,
+    optimiser: Optimiser | None = None,
+    batch: int = BATCH,
+    epochs: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+    on_epoch: Callable[[int], None] | None = None,
+) -> xr.Dataset:
+    """Train a chip from a host: the chip presents each batch, the host reads what the method declares to read, computes
+    a gradient on its twin of the network, and the writer writes the optimiser's change into the cells.
+
+    writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. seed: of the order of
+    the samples. on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does.
+
+    Returns loss(epoch), its mean over the samples, and writes(epoch, layer), the number of cell writes; its attributes
+    say which method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the
+    method has no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite.
+    """
+    for name, value in (("batch", batch), ("epochs", epochs)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
+    labels = np.asarray(samples.labels)
+    if not labels.size or labels.shape != (len(samples.inputs),):
+        raise ParameterError(
+            f"train_in_the_loop needs a label for each of {len(samples.inputs)} samples, not labels of shape "
+            f"{labels.shape}"
+        )
+    writer, optimiser = writer or Direct(), optimiser or Adam()
+    host = _Host(deployment, method, Controller(deployment, writer, optimiser), epochs * len(labels))
+    losses, writes = [], []
+    for epoch in range(epochs):
+        order = stream(seed, "host", epoch).permutation(len(labels))
+        full, rest = divmod(len(order), batch)
+        starts = with_progress(
+            range(0, len(order), batch), full + bool(rest), f"training, epoch {epoch + 1} of {epochs}", progress
+        )
+        chosen = (order[start : start + batch] for start in starts)
+        for count, size in ((full, batch), (1, rest)):
+            if count and size:
+                host.run(samples, labels, chosen, count, size)
+        for _ in chosen:  # ends the progress bar
+            pass
+        losses.append(host.loss / len(order))
+        writes.append(host.controller.writes)
+        host.loss, host.controller.writes = 0.0, np.zeros(len(writes[-1]))
+        if on_epoch is not None:
+            on_epoch(epoch)
+    parts = {"method": method, "writer": writer, "optimiser": optimiser}
+    made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
+    units = {name: dict(zip(("units", "long_name"), DIMENSIONS[name], strict=True)) for name in ("epoch", "layer")}
+    return xr.Dataset(
+        {
+            "loss": ("epoch", losses, {"units": "1", "long_name": "mean loss of the samples"}),
+            "writes": (("epoch", "layer"), np.array(writes), {"units": "1", "long_name": "cell writes"}),
+        },
+        coords={
+            "epoch": ("epoch", np.arange(1, epochs + 1), units["epoch"]),
+            "layer": ("layer", np.arange(len(writes[0])), units["layer"]),
+        },
+        attrs={**deployment.chip.provenance, **made_by, "batch": batch, "seed": seed},
+    )
+
+
+class _Host:
+    """One training: what was read of the batch at hand, and the loss so far."""
+
+    def __init__(self, deployment: Deployment, method: HostMethod, controller: Controller, total: int) -> None:
+        if len(deployment.chips) > 1:
+            raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
+        if any(layer.shortcut is not None for layer in deployment.network.layers):
+            raise ParameterError("host methods have no twin of networks with shortcuts")
+        method.check(deployment.chip.design.circuit)
+        self.deployment, self.method, self.controller, self.total = deployment, method, controller, total
+        self.done, self.loss = 0, 0.0
+        self.shown: list[list[StageState]] = []
+
+    def run(
+        self, samples: Samples, labels: NDArray[np.integer], chosen: Iterator[NDArray[np.int64]], count: int, size: int
+    ) -> None:
+        """Present `count` batches of `size` samples and learn from them."""
+        at_hand: list[tuple[AnyArray, NDArray[np.integer]]] = []
+
+        def presented() -> Iterator[Batch]:
+            for _ in range(count):
+                places = next(chosen)
+                inputs = self.deployment.flat(samples.inputs[places])
+                at_hand[:] = [(inputs, labels[places])]
+                self.shown = [[] for _ in self.deployment.stages[:-1]]
+                first, self.done = self.done, self.done + size
+                yield Batch(inputs=inputs, numbers=range(first, first + size))
+
+        self.deployment.run(
+            presented(),
+            count=count,
+            size=size,
+            purpose="learn",
+            watch=self._watch(),
+            on_window=lambda value: self._learn(*at_hand[0], value),
+        )
+
+    def _watch(self) -> Watch | None:
+        """What is read while a window goes on: nothing, where the method reads the outputs alone."""
+        if not self.method.reads & {"counts", "spikes", "membranes"}:
+            return None
+        hidden = len(self.deployment.stages) - 1
+        return Watch(see=self._see, v=["membranes" in self.method.reads] * hidden + [False])
+
+    def _see(self, index: int, first: int, state: StageState) -> bool:
+        if index < len(self.shown):
+            self.shown[index].append(state)
+        return False
+
+    def _learn(self, inputs: AnyArray, labels: NDArray[np.integer], value: AnyArray) -> None:
+        deployment = self.deployment
+        with torch.enable_grad():
+            twin = self._twin(inputs)
+            layers = (*twin.hidden, twin.readout)
+            readings = self._readings(value, twin.inputs)
+            outputs = self.method.outputs(twin, readings)
+            loss = self.method.loss(outputs, torch.as_tensor(labels, device=outputs.device))
+            if not torch.isfinite(loss):
+                raise ChipsimError(f"training diverged after {self.done / self.total:.0%}; take a smaller lr")
+            gradients = torch.autograd.grad(loss, [layer.weights for layer in layers], allow_unused=True)
+        self.loss += loss.item() * len(labels)
+        for index, gradient in enumerate(gradients):
+            if gradient is not None:
+                self.controller.write(index, _like(gradient, deployment.cells[index].wanted), self.done / self.total)
+
+    def _twin(self, inputs: AnyArray) -> Twin:
+        deployment = self.deployment
+        *hidden, readout = (
+            TwinLayer(
+                weights=_tensor(cells.wanted).detach().requires_grad_(),
+                wiring=stage.geometry,
+                bias_rows=stage.bias_rows,
+                circuit=stage.circuit,
+                step=deployment.step,
+            )
+            for stage, cells in zip(deployment.stages, deployment.cells, strict=True)
+        )
+        return Twin(
+            inputs=torch.as_tensor(inputs).to(readout.weights),
+            window=deployment.window,
+            hidden=tuple(hidden),
+            readout=readout,
+        )
+
+    def _readings(self, value: AnyArray, like: Tensor) -> Readings:
+        reads, stages = self.method.reads, self.deployment.stages
+        seen: dict[str, Tensor | tuple[Tensor, ...]] = {}
+        if "outputs" in reads:
+            readout = stages[-1].circuit
+            seen["outputs"] = (_tensor(value).to(like) - readout.rest) / readout.unit_drive
+        if reads & {"counts", "spikes"}:
+            spikes = tuple(_joined([state.spikes for state in layer]).to(like) for layer in self.shown)
+            if "spikes" in reads:
+                seen["spikes"] = spikes
+            if "counts" in reads:
+                seen["counts"] = tuple(layer.sum(0) for layer in spikes)
+        if "membranes" in reads:
+            seen["membranes"] = tuple(
+                (_joined([state.v for state in layer]).to(like) - stage.circuit.rest)
+                / (stage.circuit.unit_drive * stage.circuit.gain)
+                for layer, stage in zip(self.shown, stages, strict=False)
+            )
+        return Readings(**seen)  # type: ignore[arg-type]
+
+
+def _tensor(values: AnyArray) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.as_tensor(to_numpy(values))
+
+
+def _like(gradient: Tensor, kind: AnyArray) -> AnyArray:
+    return gradient if isinstance(kind, Tensor) else gradient.numpy()
+
+
+def _joined(parts: list[AnyArray]) -> Tensor:
+    return torch.cat([_tensor(part) for part in parts])

@@ -1,0 +1,328 @@
+"""Every host method against an oracle of its own: a closed form in numpy, or autograd through another simulation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import chipsim as cs
+from chipsim.circuits import Circuit
+from chipsim.deployment import Deployment
+from chipsim.engines import Brian, Engine, Torch, Watch
+from chipsim.errors import ChipsimError, ParameterError
+from chipsim.host import (
+    ALL,
+    HostMethod,
+    Proxy,
+    Readings,
+    SpikeBackprop,
+    SpikeCount,
+    Surrogate,
+    Tandem,
+    Twin,
+    train_in_the_loop,
+)
+from chipsim.host.base import read
+
+Array = NDArray[np.float64]
+SIZES, T, THETA = (6, 12, 9, 4), 11, 0.6
+SOFT_IF, LEAKY = cs.IF(soft_reset=True), cs.LIF()
+ENGINES = [Torch(dtype="float64", device="cpu"), Brian()]
+
+
+@dataclass
+class Lesson:
+    """Samples with labels."""
+
+    inputs: Array
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def draw(cls, count: int = 10, sizes: tuple[int, ...] = SIZES) -> "Lesson":
+        rng = np.random.default_rng(1)
+        return cls(rng.uniform(0, 1.5, (count, sizes[0])), rng.integers(0, sizes[-1], count))
+
+
+def deployed(
+    circuit: Circuit, *, engine: Engine = ENGINES[0], effects: tuple[Any, ...] = (), window: int = T
+) -> Deployment:
+    design = cs.ChipDesign(circuit=circuit, device=cs.Ideal(), effects=effects, headroom=1e3)
+    network = cs.Network.random(SIZES, seed=3)
+    return cs.deploy(network, cs.fabricate(design, seed=0), engine=engine, window=T)
+
+
+def matrices(snn: Deployment) -> list[tuple[Array, Array]]:
+    """Wanted weights and biases."""
+    found = []
+    for layer, cells in zip(snn.placement.layers, snn.cells, strict=True):
+        wanted = np.asarray(cells.wanted, dtype=np.float64)
+        assert layer.bias_rows == 1
+        found.append((wanted[:-1], wanted[-1]))
+    return found
+
+
+def shown(snn: Deployment, lesson: Lesson) -> tuple[list[Array], list[Array], Array]:
+    """Spikes and membranes [samples, steps, neurons] of the hidden layers, and the sums of the read-outs."""
+    spikes, membranes = [], []
+    for layer, size in enumerate(SIZES[1:-1]):
+        neurons = list(range(size))
+        probed = snn.present(lesson.inputs, cs.Record(layer=layer, v=neurons, spikes=neurons))
+        spikes.append(probed.spikes.values.astype(float))
+        membranes.append(probed.v.values)
+    return spikes, membranes, snn.outputs(lesson.inputs) * T
+
+
+def updated(snn: Deployment, lesson: Lesson, method: HostMethod) -> list[Array]:
+    """The gradients that a method takes of one batch: SGD with a rate of 1 writes them into the cells."""
+    before = [np.asarray(cells.wanted) for cells in snn.cells]
+    train_in_the_loop(snn, lesson, method=method, optimiser=cs.SGD(lr=1.0), batch=len(lesson.labels), progress=False)
+    return [b - np.asarray(cells.wanted) for b, cells in zip(before, snn.cells, strict=True)]
+
+
+def softmax_error(outputs: Array, labels: NDArray[np.int64]) -> Array:
+    powers = np.exp(outputs - outputs.max(1, keepdims=True))
+    return np.asarray((powers / powers.sum(1, keepdims=True) - np.eye(outputs.shape[1])[labels]) / len(labels))
+
+
+def outer(inputs: Array, delta: Array, bias: float) -> Array:
+    return np.vstack([inputs.T @ delta, bias * delta.sum(0, keepdims=True)])
+
+
+def back(snn: Deployment, lesson: Lesson, activations: list[Array], slopes: list[Array], error: Array) -> list[Array]:
+    """Back-propagation in the count domain: inputs and activations summed over the window."""
+    gradients, delta = [], error
+    below = [lesson.inputs * T, *activations]
+    for index in reversed(range(len(SIZES) - 1)):
+        gradients.append(outer(below[index], delta, T))
+        if index:
+            delta = delta @ matrices(snn)[index][0].T * slopes[index - 1]
+    return gradients[::-1]
+
+
+def free(snn: Deployment, below: Array, layer: int) -> Array:
+    weight, bias = matrices(snn)[layer]
+    return np.asarray(below @ weight + T * bias)
+
+
+def spike_count(snn: Deployment, lesson: Lesson) -> list[Array]:
+    spikes, _, outputs = shown(snn, lesson)
+    counts = [s.sum(1) for s in spikes]
+    return back(snn, lesson, counts, [(c > 0) / THETA for c in counts], softmax_error(outputs, lesson.labels))
+
+
+def tandem(snn: Deployment, lesson: Lesson) -> list[Array]:
+    spikes, _, outputs = shown(snn, lesson)
+    counts = [s.sum(1) for s in spikes]
+    below = [lesson.inputs * T, *counts[:-1]]
+    slopes = [(free(snn, c, layer) > 0) / THETA for layer, c in enumerate(below)]
+    return back(snn, lesson, counts, slopes, softmax_error(outputs, lesson.labels))
+
+
+def tandem_leaky(snn: Deployment, lesson: Lesson) -> list[Array]:
+    spikes, _, outputs = shown(snn, lesson)
+    counts, tau, sharp = [s.sum(1) for s in spikes], 10.0, 10.0
+    slopes = []
+    for layer, c in enumerate([lesson.inputs * T, *counts[:-1]]):
+        # n = T / (tau ln(1 + 1 / a)), a = softplus(z), z = I / ((1 - leak) theta) - 1, I = V / T
+        scale = 1 / ((1 - np.exp(-1 / tau)) * THETA)
+        z = free(snn, c, layer) / T * scale - 1
+        a = np.logaddexp(0, sharp * z) / sharp
+        slope = T / tau / np.log1p(1 / a) ** 2 / (a**2 + a) / (1 + np.exp(-sharp * z)) * scale / T
+        slopes.append(np.where(a > 1e-6, slope, 0.0))
+    return back(snn, lesson, counts, slopes, softmax_error(outputs, lesson.labels))
+
+
+def proxy(snn: Deployment, lesson: Lesson) -> list[Array]:
+    outputs = snn.outputs(lesson.inputs) * T
+    activations: list[Array] = []
+    for layer in range(len(SIZES) - 2):
+        activations.append(np.maximum(free(snn, [lesson.inputs * T, *activations][layer], layer) / THETA, 0))
+    return back(snn, lesson, activations, [(a > 0) / THETA for a in activations], softmax_error(outputs, lesson.labels))
+
+
+def spike_backprop(snn: Deployment, lesson: Lesson) -> list[Array]:
+    """The reverse recursion, step by step."""
+    spikes, _, outputs = shown(snn, lesson)
+    leak = np.exp(-1 / 10)
+    delta = np.repeat(((outputs / T - np.eye(SIZES[-1])[lesson.labels]) / T / len(lesson.labels))[:, None], T, axis=1)
+    below = [np.repeat(lesson.inputs[:, None], T, axis=1), *spikes]
+    gradients = []
+    for layer in reversed(range(len(SIZES) - 1)):
+        weight, _ = matrices(snn)[layer]
+        pre = below[layer]
+        gradients.append(np.vstack([np.einsum("btj,bti->ji", pre, delta), delta.sum((0, 1))[None]]))
+        if layer == 0:
+            break
+        error, fired = delta @ weight.T, spikes[layer - 1]
+        remembered = sum(leak ** (T - t) * fired[:, t] for t in range(T))
+        count = fired.sum(1)
+        k = (remembered > 1e-3) + np.log(leak) * np.divide(remembered, count, out=np.zeros_like(count), where=count > 0)
+        later, delta = np.zeros_like(count), np.zeros_like(fired)
+        for t in reversed(range(T)):
+            later = k / THETA * error[:, t] * fired[:, t] + (1 - fired[:, t]) * later
+            delta[:, t] = later
+    return gradients[::-1]
+
+
+class Boxcar(torch.autograd.Function):
+    """A spike whose derivative is a window around the threshold."""
+
+    @staticmethod
+    def forward(ctx: Any, u: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(u)
+        return (u > THETA).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        (u,) = ctx.saved_tensors
+        return gradient * ((u - THETA).abs() < 0.2)
+
+
+def unrolled(leak: float, soft: bool) -> Callable[[Deployment, Lesson], list[Array]]:
+    """Autograd through a simulation of its own, which never looks at the chip."""
+
+    def gradients(snn: Deployment, lesson: Lesson) -> list[Array]:
+        weights = [torch.tensor(np.vstack(pair), requires_grad=True) for pair in matrices(snn)]
+        x = torch.tensor(lesson.inputs)
+        total = torch.zeros(len(x), SIZES[-1], dtype=torch.float64)
+        u = [torch.zeros(len(x), size, dtype=torch.float64) for size in SIZES[1:-1]]
+        for _ in range(T):
+            signal = x
+            for layer, weight in enumerate(weights[:-1]):
+                now = u[layer] + signal @ weight[:-1] + weight[-1]
+                signal = Boxcar.apply(now)
+                u[layer] = leak * (now - THETA * signal if soft else now * (1 - signal))
+            total = total + signal @ weights[-1][:-1] + weights[-1][-1]
+        loss = torch.nn.functional.cross_entropy(total, torch.tensor(lesson.labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [weight.grad.numpy() for weight in weights if weight.grad is not None]
+
+    return gradients
+
+
+CASES: dict[str, tuple[HostMethod, Circuit, Callable[[Deployment, Lesson], list[Array]]]] = {
+    "spike count": (SpikeCount(), SOFT_IF, spike_count),
+    "tandem": (Tandem(), SOFT_IF, tandem),
+    "tandem, leaky": (Tandem(), LEAKY, tandem_leaky),
+    "proxy": (Proxy(), SOFT_IF, proxy),
+    "spike-based back-propagation": (SpikeBackprop(), LEAKY, spike_backprop),
+    "surrogate": (Surrogate(), LEAKY, unrolled(float(np.exp(-1 / 10)), soft=False)),
+    "surrogate, soft reset": (Surrogate(), SOFT_IF, unrolled(1.0, soft=True)),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_is_its_oracle(case: str, engine: Engine) -> None:
+    method, circuit, oracle = CASES[case]
+    lesson = Lesson.draw()
+    wanted = oracle(deployed(circuit, engine=engine), lesson)
+    found = updated(deployed(circuit, engine=engine), lesson, method)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.abs(theirs).max() > 1e-4
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", ["spike count", "tandem", "proxy", "spike-based back-propagation"])
+def test_on_a_chip_with_mismatch_the_gradient_is_anchored_on_what_it_shows(case: str) -> None:
+    method, circuit, oracle = CASES[case]
+    lesson, mismatch = Lesson.draw(), (cs.Mismatch(sigma=0.3),)
+    wanted = oracle(deployed(circuit, effects=mismatch), lesson)
+    for ours, theirs in zip(updated(deployed(circuit, effects=mismatch), lesson, method), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+    ideal = oracle(deployed(circuit), lesson)
+    assert not np.allclose(wanted[-1], ideal[-1])
+
+
+class Spy(HostMethod):
+    """Keeps the readings that it gets."""
+
+    def outputs(self, twin: Twin, seen: Readings) -> torch.Tensor:
+        SPIED.append(seen)
+        return twin.readout.drive(torch.zeros(len(twin.inputs), SIZES[-2], dtype=torch.float64))
+
+
+SPIED: list[Readings] = []
+
+
+@pytest.mark.parametrize("method", ALL, ids=lambda method: method.__name__)
+def test_a_method_gets_what_it_declares_and_no_more(method: type[HostMethod], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Watch | None] = []
+    snn = deployed(LEAKY)
+    run = Torch.run
+    monkeypatch.setattr(Torch, "run", lambda *a, **k: (asked.append(k["watch"]), run(*a, **k))[1])
+    monkeypatch.setattr(Spy, "reads", method.reads, raising=False)
+    SPIED.clear()
+    train_in_the_loop(snn, Lesson.draw(), method=Spy(), progress=False)
+    assert {name for name in ("counts", "spikes", "membranes", "outputs") if getattr(SPIED[0], name) is not None} == (
+        method.reads
+    )
+    assert (asked[0] is None) == (method.reads == {"outputs"})
+    if asked[0] is not None:
+        assert any(asked[0].v) == ("membranes" in method.reads)
+
+
+def test_reading_what_is_not_declared_is_refused() -> None:
+    with pytest.raises(ParameterError, match="does not declare"):
+        read(Readings().counts)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_method_learns(case: str) -> None:
+    method, circuit, _ = CASES[case]
+    lesson = Lesson.draw(96)
+    lesson.labels = np.argmax(lesson.inputs[:, :4], axis=1)
+    snn = deployed(circuit, effects=(cs.Mismatch(sigma=0.2),))
+    before = snn.accuracy(lesson)
+    found = train_in_the_loop(
+        snn, lesson, method=method, optimiser=cs.Adam(lr=0.02), batch=20, epochs=30, progress=False
+    )
+    assert found.loss.values[-1] < 0.7 * found.loss.values[0]
+    assert snn.accuracy(lesson) > max(0.6, before)
+    assert found.writes.shape == (30, 3)
+    assert (found.writes.values > 0).all()
+    assert type(method).__name__ in found.attrs["method"]
+
+
+@pytest.mark.parametrize(
+    ("case", "circuit", "words"),
+    [
+        (SpikeCount(), cs.LIF(soft_reset=True), "without leak"),
+        (SpikeCount(), cs.IF(), "reset by subtraction"),
+        (SpikeBackprop(), cs.LIF(soft_reset=True), "reset to rest"),
+        (Tandem(), cs.DPI(), "gather charge and spike"),
+    ],
+)
+def test_neurons_without_a_model_are_refused(case: HostMethod, circuit: Circuit, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        case.check(circuit)
+
+
+def test_bad_arguments_are_refused() -> None:
+    snn, lesson = deployed(SOFT_IF), Lesson.draw()
+    for options in ({"batch": 0}, {"epochs": True}, {"batch": 2.0}):
+        with pytest.raises(ParameterError, match="whole number of at least 1"):
+            train_in_the_loop(snn, lesson, method=Tandem(), **options)  # type: ignore[arg-type]
+    lesson.labels = lesson.labels[:-1]
+    with pytest.raises(ParameterError, match="label for each of 10 samples"):
+        train_in_the_loop(snn, lesson, method=Tandem())
+    chips = [snn.chip, cs.fabricate(snn.chip.design, seed=1)]
+    with pytest.raises(ParameterError, match="one chip at a time"):
+        train_in_the_loop(cs.deploy(snn.network, chips), Lesson.draw(), method=Tandem())
+
+
+def test_divergence_is_said() -> None:
+    snn = deployed(SOFT_IF)
+    with pytest.raises(ChipsimError, match="diverged"):
+        train_in_the_loop(snn, Lesson.draw(), method=_Infinite(), batch=5, progress=False)
+
+
+class _Infinite(HostMethod):
+    reads = frozenset({"outputs"})
+
+    def outputs(self, twin: Twin, seen: Readings) -> torch.Tensor:
+        return read(seen.outputs) * torch.inf
