@@ -9,7 +9,7 @@ The flow, in order; each name loads its module when first used:
       Converters, DeadNeurons, StuckCells
     fabricate -> Chip                             one die, frozen
     bench                                         one circuit population alone
-    deploy -> Deployment, Record                  a network on the chip; what to probe
+    deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
       LocalTandemTrace, Direct, SGD, Adam
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
     from chipsim.effects import StuckCells as StuckCells
+    from chipsim.encoders import Analog as Analog
+    from chipsim.encoders import Poisson as Poisson
     from chipsim.engines import Brian as Brian
     from chipsim.engines import Torch as Torch
     from chipsim.errors import ChipsimError as ChipsimError
@@ -67,6 +69,7 @@ _MODULES = {
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
     "effects": ("Converters", "DeadNeurons", "MembraneNoise", "Mismatch", "ReadNoise", "StuckCells"),
+    "encoders": ("Analog", "Poisson"),
     "engines": ("Brian", "Torch"),
     "errors": ("ChipsimError",),
     "host": ("Proxy", "SpikeBackprop", "SpikeCount", "Surrogate", "Tandem", "train_in_the_loop"),

@@ -14,6 +14,7 @@ from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.effects import Grid, Seen
 from chipsim.effects.base import Frozen
+from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
 from chipsim.engines.base import OnWindow
 from chipsim.errors import ParameterError
@@ -55,9 +56,16 @@ class Deployment:
     """
 
     def __init__(
-        self, network: Network, chips: tuple[Chip, ...], engine: Engine, window: int, step: float, seed: int
+        self,
+        network: Network,
+        chips: tuple[Chip, ...],
+        engine: Engine,
+        encoder: Encoder,
+        window: int,
+        step: float,
+        seed: int,
     ) -> None:
-        self.network, self.chips, self.engine = network, chips, engine
+        self.network, self.chips, self.engine, self.encoder = network, chips, engine, encoder
         self.chip = chip = chips[0]
         self.window, self.step, self.time = window, step, 0.0
         self.placement = place(network, chip.design)
@@ -185,7 +193,7 @@ class Deployment:
             for batch in batches:
                 self.time += size * self.window * self.step
                 self._measure_noise(sources, batch.numbers)
-                yield Window(inputs=batch.inputs, numbers=batch.numbers, noise=noise, reads=reads)
+                yield Window(inputs=self.encoded(batch, purpose), numbers=batch.numbers, noise=noise, reads=reads)
 
         self.engine.run(
             self.stages,
@@ -197,6 +205,12 @@ class Deployment:
             watch=watch,
             on_window=on_window,
         )
+
+    def encoded(self, batch: Batch, purpose: str) -> Array:
+        """Return what drives the rows of the first array, [batch, inputs] or [steps, batch, inputs]; on every chip the
+        same.
+        """
+        return self.encoder.encode(batch.inputs, batch.numbers, self.window, noise_key(self._seed, "encoder", purpose))
 
     def _noise(self, circuit: Circuit, names: tuple[str | int, ...]) -> dict[int, White]:
         """Noise on membranes by the place of the effect, with the keys of all chips."""
@@ -371,6 +385,7 @@ def deploy(
     window: int = 16,
     step: float = 1e-3,
     engine: Engine | None = None,
+    encoder: Encoder | None = None,
     seed: int = 0,
 ) -> Deployment:
     """Place a network on a chip and programme its cells.
@@ -378,8 +393,9 @@ def deploy(
     chip: one, or several of one design, which are simulated side by side: what they give has the chips as its first
     dimension, and is what each would give alone. That pays for small networks; large ones run chip by chip, in studies.
     window: steps per sample (T). step: seconds per step; a Brian2 quantity is accepted. engine: the Brian2 reference
-    by default. seed: of the programming noise, beside the chip's: another one is another draw on the same die. Inputs
-    drive their rows as analog values, the same in every step (direct encoding).
+    by default. encoder: how inputs drive their rows, by default as analog values, the same in every step; Poisson()
+    makes spikes of them. seed: of the programming noise, beside the chip's, and of the encoder: another one is another
+    draw on the same die.
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
     if not isinstance(network, Network):
@@ -394,4 +410,6 @@ def deploy(
     seconds = to_si(step, "s", "step")
     if not 0 < seconds < np.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
-    return Deployment(network, chips, engine or reference(), window, seconds, seed)
+    if not isinstance(encoder, Encoder | None):
+        raise ParameterError(f"encoder must be an Encoder, as Analog() and Poisson() are, not {encoder!r}")
+    return Deployment(network, chips, engine or reference(), encoder or Analog(), window, seconds, seed)

@@ -69,6 +69,18 @@ def normals(key: int, samples: Iterable[int], first: int, count: int, size: int)
     return drawn
 
 
+def uniforms(key: int, samples: Iterable[int], first: int, count: int, size: int) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1) [count, samples, size] of steps `first` on, a function of their place alone: the upper
+    53 bits of the word of place t size + i + 1 under the sample's key, as in `normals`.
+    """
+    keys = sample_keys(key, samples)
+    with np.errstate(over="ignore"):
+        places = np.arange(first * size + 1, (first + count) * size + 1, dtype=np.uint64).reshape(count, 1, size)
+        words = _mixed(keys[:, None] + places * GAMMA)
+    drawn: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
+
+
 def sample_keys(key: int, samples: Iterable[int]) -> NDArray[np.uint64]:
     """Return the key of each sample under `key`, as `normals` uses it."""
     numbers = np.fromiter((int(sample) + 1 for sample in samples), dtype=np.uint64)

@@ -1,6 +1,6 @@
 """Every host method against an oracle of its own: a closed form in numpy, or autograd through another simulation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import chipsim as cs
 from chipsim.circuits import Circuit
 from chipsim.deployment import Deployment
+from chipsim.encoders import Encoder
 from chipsim.engines import Brian, Engine, Torch, Watch
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host import (
@@ -47,12 +48,30 @@ class Lesson:
         return cls(rng.uniform(0, 1.5, (count, sizes[0])), rng.integers(0, sizes[-1], count))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Blinking(Encoder):
+    """Values in every third step only, doubled."""
+
+    def encode(self, inputs: Array, numbers: Iterable[int], steps: int, key: int) -> Array:
+        return np.stack([2.0 * inputs * (t % 3 == 0) for t in range(steps)])
+
+
+def driven(snn: Deployment, lesson: Lesson) -> Array:
+    """What drives the rows [samples, steps, inputs]."""
+    inputs = snn.encoder.encode(lesson.inputs, range(len(lesson.inputs)), T, 0)
+    return np.repeat(inputs[:, None], T, axis=1) if inputs.ndim == 2 else inputs.swapaxes(0, 1)
+
+
 def deployed(
-    circuit: Circuit, *, engine: Engine = ENGINES[0], effects: tuple[Any, ...] = (), window: int = T
+    circuit: Circuit,
+    *,
+    engine: Engine = ENGINES[0],
+    effects: tuple[Any, ...] = (),
+    encoder: Encoder | None = None,
 ) -> Deployment:
     design = cs.ChipDesign(circuit=circuit, device=cs.Ideal(), effects=effects, headroom=1e3)
     network = cs.Network.random(SIZES, seed=3)
-    return cs.deploy(network, cs.fabricate(design, seed=0), engine=engine, window=T)
+    return cs.deploy(network, cs.fabricate(design, seed=0), engine=engine, window=T, encoder=encoder)
 
 
 def matrices(snn: Deployment) -> list[tuple[Array, Array]]:
@@ -95,7 +114,7 @@ def outer(inputs: Array, delta: Array, bias: float) -> Array:
 def back(snn: Deployment, lesson: Lesson, activations: list[Array], slopes: list[Array], error: Array) -> list[Array]:
     """Back-propagation in the count domain: inputs and activations summed over the window."""
     gradients, delta = [], error
-    below = [lesson.inputs * T, *activations]
+    below = [driven(snn, lesson).sum(1), *activations]
     for index in reversed(range(len(SIZES) - 1)):
         gradients.append(outer(below[index], delta, T))
         if index:
@@ -117,7 +136,7 @@ def spike_count(snn: Deployment, lesson: Lesson) -> list[Array]:
 def tandem(snn: Deployment, lesson: Lesson) -> list[Array]:
     spikes, _, outputs = shown(snn, lesson)
     counts = [s.sum(1) for s in spikes]
-    below = [lesson.inputs * T, *counts[:-1]]
+    below = [driven(snn, lesson).sum(1), *counts[:-1]]
     slopes = [(free(snn, c, layer) > 0) / THETA for layer, c in enumerate(below)]
     return back(snn, lesson, counts, slopes, softmax_error(outputs, lesson.labels))
 
@@ -126,7 +145,7 @@ def tandem_leaky(snn: Deployment, lesson: Lesson) -> list[Array]:
     spikes, _, outputs = shown(snn, lesson)
     counts, tau, sharp = [s.sum(1) for s in spikes], 10.0, 10.0
     slopes = []
-    for layer, c in enumerate([lesson.inputs * T, *counts[:-1]]):
+    for layer, c in enumerate([driven(snn, lesson).sum(1), *counts[:-1]]):
         # n = T / (tau ln(1 + 1 / a)), a = softplus(z), z = I / ((1 - leak) theta) - 1, I = V / T
         scale = 1 / ((1 - np.exp(-1 / tau)) * THETA)
         z = free(snn, c, layer) / T * scale - 1
@@ -140,7 +159,7 @@ def proxy(snn: Deployment, lesson: Lesson) -> list[Array]:
     outputs = snn.outputs(lesson.inputs) * T
     activations: list[Array] = []
     for layer in range(len(SIZES) - 2):
-        activations.append(np.maximum(free(snn, [lesson.inputs * T, *activations][layer], layer) / THETA, 0))
+        activations.append(np.maximum(free(snn, [driven(snn, lesson).sum(1), *activations][layer], layer) / THETA, 0))
     return back(snn, lesson, activations, [(a > 0) / THETA for a in activations], softmax_error(outputs, lesson.labels))
 
 
@@ -149,7 +168,7 @@ def spike_backprop(snn: Deployment, lesson: Lesson) -> list[Array]:
     spikes, _, outputs = shown(snn, lesson)
     leak = np.exp(-1 / 10)
     delta = np.repeat(((outputs / T - np.eye(SIZES[-1])[lesson.labels]) / T / len(lesson.labels))[:, None], T, axis=1)
-    below = [np.repeat(lesson.inputs[:, None], T, axis=1), *spikes]
+    below = [driven(snn, lesson), *spikes]
     gradients = []
     for layer in reversed(range(len(SIZES) - 1)):
         weight, _ = matrices(snn)[layer]
@@ -187,11 +206,11 @@ def unrolled(leak: float, soft: bool) -> Callable[[Deployment, Lesson], list[Arr
 
     def gradients(snn: Deployment, lesson: Lesson) -> list[Array]:
         weights = [torch.tensor(np.vstack(pair), requires_grad=True) for pair in matrices(snn)]
-        x = torch.tensor(lesson.inputs)
+        x = torch.tensor(driven(snn, lesson))
         total = torch.zeros(len(x), SIZES[-1], dtype=torch.float64)
         u = [torch.zeros(len(x), size, dtype=torch.float64) for size in SIZES[1:-1]]
-        for _ in range(T):
-            signal = x
+        for t in range(T):
+            signal = x[:, t]
             for layer, weight in enumerate(weights[:-1]):
                 now = u[layer] + signal @ weight[:-1] + weight[-1]
                 signal = Boxcar.apply(now)
@@ -227,6 +246,17 @@ def test_a_method_is_its_oracle(case: str, engine: Engine) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_twin_gets_what_the_encoder_made_of_the_inputs(case: str) -> None:
+    method, circuit, oracle = CASES[case]
+    lesson = Lesson.draw()
+    wanted = oracle(deployed(circuit, encoder=Blinking()), lesson)
+    found = updated(deployed(circuit, encoder=Blinking()), lesson, method)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.abs(theirs).max() > 1e-4
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize("case", ["spike count", "tandem", "proxy", "spike-based back-propagation"])
 def test_on_a_chip_with_mismatch_the_gradient_is_anchored_on_what_it_shows(case: str) -> None:
     method, circuit, oracle = CASES[case]
@@ -243,7 +273,7 @@ class Spy(HostMethod):
 
     def outputs(self, twin: Twin, seen: Readings) -> torch.Tensor:
         SPIED.append(seen)
-        return twin.readout.drive(torch.zeros(len(twin.inputs), SIZES[-2], dtype=torch.float64))
+        return twin.readout.drive(torch.zeros(len(twin.mean), SIZES[-2], dtype=torch.float64))
 
 
 SPIED: list[Readings] = []

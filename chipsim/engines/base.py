@@ -89,7 +89,8 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Window:
-    """One batch of samples for one window: inputs [batch, size of a sample], held for the whole window.
+    """One batch of samples for one window: inputs [batch, size of a sample], held for the whole window, or [steps,
+    batch, size of a sample].
 
     numbers: of the samples [batch], which key their noise. noise: for each stage None, the values [steps, batch,
     neurons] that are added to the membranes step by step, or white noise. reads: for each stage None, or the keys (one

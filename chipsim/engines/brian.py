@@ -250,6 +250,11 @@ class _Run:
             if noise is not None:
                 layer.noise[...] = noise[self.step]
 
+    @property
+    def held(self) -> bool:
+        """Whether the inputs are the same in every step of the window."""
+        return self.window is not None and self.window.inputs.ndim == 2
+
     def _draw(self, window: Window) -> None:
         def drawn(key: int, layer: _Layer) -> Array:
             return normals(key, window.numbers, 0, self.steps, layer.stage.neurons)
@@ -273,8 +278,9 @@ class _Run:
             assert self.window is not None
             if index:
                 layer.product(self.layers[index - 1].spikes)
-            elif self.changed:
-                layer.product(gridded(self.window.inputs, layer.stage.grid_in))
+            elif self.changed or not self.held:
+                inputs = self.window.inputs if self.held else self.window.inputs[self.step]
+                layer.product(gridded(inputs, layer.stage.grid_in))
                 self.changed = False
             read, shortcut = self.reads[index], layer.stage.shortcut
             layer.deliver(
@@ -290,7 +296,7 @@ class _Run:
         if watch is not None:
             for index, layer in enumerate(self.layers):
                 state = layer.state(
-                    held=index == 0,
+                    held=index == 0 and self.held,
                     v=bool(watch.v) and watch.v[index],
                     gate=watch.gate[index] if watch.gate else None,
                     closed=self.step < watch.gate_from,

@@ -385,15 +385,15 @@ class _Run:
 
     def window(self, window: Window) -> None:
         """Run one window through all chunks."""
-        inputs = self.engine.array(window.inputs).repeat(self.banks[0].stage.chips, 1)[None]
-        grid = self.banks[0].stage.grid_in
-        held = gridded(inputs, grid)
+        given = gridded(self.engine.array(window.inputs), self.banks[0].stage.grid_in)
+        given = given.repeat(*(1,) * (given.ndim - 2), self.banks[0].stage.chips, 1)
         for bank in self.banks:
             bank.clear()
         for first in range(0, self.steps, self.chunk):
-            count, below = min(self.chunk, self.steps - first), held
+            count = min(self.chunk, self.steps - first)
+            below = given[None] if given.ndim == 2 else given[first : first + count]
             for index, bank in enumerate(self.banks):
-                if index or bank.mean is None:
+                if index or bank.mean is None or given.ndim == 3:
                     bank.product(below)
                 spikes, state = self._advance(bank, index, window, first, count)
                 below = bank.spikes = spikes
@@ -422,7 +422,8 @@ class _Run:
                 count, self.batch, stage.neurons
             )
         inputs = bank.inputs if bank.inputs.shape[0] == count else bank.inputs.expand(count, -1, -1)
-        return spikes, StageState(inputs=inputs, held=index == 0, spikes=spikes, v=v if keep_v else None, gate=gate)
+        held = index == 0 and window.inputs.ndim == 2
+        return spikes, StageState(inputs=inputs, held=held, spikes=spikes, v=v if keep_v else None, gate=gate)
 
     def _inputs(self, bank: _Bank, index: int, window: Window, first: int, count: int) -> Chunk:
         engine, stage = self.engine, bank.stage

@@ -68,12 +68,24 @@ class TwinLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Twin:
-    """The network as the host models it: inputs [batch, size], the same in each of `window` steps, and its layers."""
+    """The network as the host models it: inputs [steps, batch, size] as the chip got them, or [1, batch, size] where
+    they are the same in each of `window` steps, and its layers.
+    """
 
     inputs: Tensor
     window: int
     hidden: tuple[TwinLayer, ...]
     readout: TwinLayer
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean inputs of a step [batch, size]."""
+        return self.inputs.mean(0)
+
+    @property
+    def each(self) -> Tensor:
+        """Inputs of every step [steps, batch, size]."""
+        return self.inputs.expand(self.window, -1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class Proxy(HostMethod):
     reads: ClassVar[frozenset[str]] = frozenset({"outputs"})
 
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
-        window, inputs = twin.window, twin.inputs
+        window, inputs = twin.window, twin.mean
         for layer in twin.hidden:
             inputs = rate(layer, layer.drive(inputs), window).relu() / window
         return anchored(twin.readout.drive(inputs) * window, read(seen.outputs))

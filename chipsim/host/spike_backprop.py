@@ -36,7 +36,7 @@ class SpikeBackprop(HostMethod):
             )
 
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
-        inputs = twin.inputs.expand(twin.window, *twin.inputs.shape)
+        inputs = twin.each
         for layer, spikes in zip(twin.hidden, read(seen.spikes), strict=True):
             slope = spikes * self._correction(spikes, layer.leak) / layer.threshold
             fired: list[Tensor] = []

@@ -32,7 +32,7 @@ class SpikeCount(HostMethod):
             )
 
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
-        window, inputs = twin.window, twin.inputs
+        window, inputs = twin.window, twin.mean
         for layer, count in zip(twin.hidden, read(seen.counts), strict=True):
             linear = layer.drive(inputs) * (window / layer.threshold)
             inputs = torch.where(count > 0, anchored(linear, count), count) / window

@@ -27,7 +27,7 @@ class Surrogate(HostMethod):
     gate: float = quantity(0.2, "1", (0.0, 1e3), "Yang 2022, released code")
 
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
-        inputs = twin.inputs.expand(twin.window, *twin.inputs.shape)
+        inputs = twin.each
         shown = zip(read(seen.spikes), read(seen.membranes), strict=True)
         for layer, (spikes, membranes) in zip(twin.hidden, shown, strict=True):
             soft, threshold = bool(getattr(layer.circuit, "soft_reset", False)), layer.threshold

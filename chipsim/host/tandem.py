@@ -22,7 +22,7 @@ class Tandem(HostMethod):
     reads: ClassVar[frozenset[str]] = frozenset({"counts", "outputs"})
 
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
-        window, inputs = twin.window, twin.inputs
+        window, inputs = twin.window, twin.mean
         for layer, count in zip(twin.hidden, read(seen.counts), strict=True):
             inputs = anchored(rate(layer, layer.drive(inputs), window).relu(), count) / window
         return anchored(twin.readout.drive(inputs) * window, read(seen.outputs))

@@ -20,6 +20,7 @@ from chipsim.streams import stream
 from chipsim.writers import Direct, Writer
 
 BATCH = 64
+PURPOSE = "learn"
 
 
 def train_in_the_loop(
@@ -107,22 +108,23 @@ class _Host:
         self, samples: Samples, labels: NDArray[np.integer], chosen: Iterator[NDArray[np.int64]], count: int, size: int
     ) -> None:
         """Present `count` batches of `size` samples and learn from them."""
-        at_hand: list[tuple[AnyArray, NDArray[np.integer]]] = []
+        at_hand: list[tuple[Batch, NDArray[np.integer]]] = []
 
         def presented() -> Iterator[Batch]:
             for _ in range(count):
                 places = next(chosen)
                 inputs = self.deployment.flat(samples.inputs[places])
-                at_hand[:] = [(inputs, labels[places])]
                 self.shown = [[] for _ in self.deployment.stages[:-1]]
                 first, self.done = self.done, self.done + size
-                yield Batch(inputs=inputs, numbers=range(first, first + size))
+                batch = Batch(inputs=inputs, numbers=range(first, first + size))
+                at_hand[:] = [(batch, labels[places])]
+                yield batch
 
         self.deployment.run(
             presented(),
             count=count,
             size=size,
-            purpose="learn",
+            purpose=PURPOSE,
             watch=self._watch(),
             on_window=lambda value: self._learn(*at_hand[0], value),
         )
@@ -139,10 +141,10 @@ class _Host:
             self.shown[index].append(state)
         return False
 
-    def _learn(self, inputs: AnyArray, labels: NDArray[np.integer], value: AnyArray) -> None:
+    def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
         deployment = self.deployment
         with torch.enable_grad():
-            twin = self._twin(inputs)
+            twin = self._twin(self.deployment.encoded(batch, PURPOSE))
             layers = (*twin.hidden, twin.readout)
             readings = self._readings(value, twin.inputs)
             outputs = self.method.outputs(twin, readings)
@@ -168,7 +170,7 @@ class _Host:
             for stage, cells in zip(deployment.stages, deployment.cells, strict=True)
         )
         return Twin(
-            inputs=torch.as_tensor(inputs).to(readout.weights),
+            inputs=torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights),
             window=deployment.window,
             hidden=tuple(hidden),
             readout=readout,
