@@ -13,6 +13,7 @@ from chipsim.deployment import Batch, Deployment
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
 from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.probe import variable
 from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
@@ -110,19 +111,14 @@ def _history(history: list[tuple[Array, Array]]) -> xr.Dataset:
     dims = ("epoch", "layer")
     return xr.Dataset(
         {
-            "rate_error": (dims, errors, {"units": "1", "long_name": "root mean square of rate - target"}),
-            "writes": (dims, writes, {"units": "1", "long_name": "cell writes"}),
+            "rate_error": variable(dims, errors, "1", "root mean square of rate - target"),
+            "writes": variable(dims, writes, "1", "cell writes"),
         },
         coords={
-            "epoch": ("epoch", np.arange(1, len(history) + 1), _attributes("epoch")),
-            "layer": ("layer", np.arange(errors.shape[1]), _attributes("layer")),
+            "epoch": variable(("epoch",), np.arange(1, len(history) + 1), *DIMENSIONS["epoch"]),
+            "layer": variable(("layer",), np.arange(errors.shape[1]), *DIMENSIONS["layer"]),
         },
     )
-
-
-def _attributes(dimension: str) -> dict[str, str]:
-    unit, long_name = DIMENSIONS[dimension]
-    return {"units": unit, "long_name": long_name}
 
 
 class _Teaching:

@@ -52,8 +52,13 @@ class TwinLayer:
     step: float
 
     @property
+    def unit(self) -> float:
+        """Membrane step for an input of 1 through a weight of 1, in the membrane's unit."""
+        return self.circuit.unit_drive * self.circuit.gain
+
+    @property
     def threshold(self) -> float:
-        return self.circuit.swing / (self.circuit.unit_drive * self.circuit.gain)
+        return self.circuit.swing / self.unit
 
     @property
     def leak(self) -> float:

@@ -14,6 +14,7 @@ from chipsim.engines import StageState, Watch
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
 from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.probe import variable
 from chipsim.quantity import canonical_json
 from chipsim.schema import DIMENSIONS
 from chipsim.streams import stream
@@ -77,15 +78,14 @@ def train_in_the_loop(
             on_epoch(epoch)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
     made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
-    units = {name: dict(zip(("units", "long_name"), DIMENSIONS[name], strict=True)) for name in ("epoch", "layer")}
     return xr.Dataset(
         {
-            "loss": ("epoch", losses, {"units": "1", "long_name": "mean loss of the samples"}),
-            "writes": (("epoch", "layer"), np.array(writes), {"units": "1", "long_name": "cell writes"}),
+            "loss": variable(("epoch",), np.array(losses), "1", "mean loss of the samples"),
+            "writes": variable(("epoch", "layer"), np.array(writes), "1", "cell writes"),
         },
         coords={
-            "epoch": ("epoch", np.arange(1, epochs + 1), units["epoch"]),
-            "layer": ("layer", np.arange(len(writes[0])), units["layer"]),
+            "epoch": variable(("epoch",), np.arange(1, epochs + 1), *DIMENSIONS["epoch"]),
+            "layer": variable(("layer",), np.arange(len(writes[0])), *DIMENSIONS["layer"]),
         },
         attrs={**deployment.chip.provenance, **made_by, "batch": batch, "seed": seed},
     )
@@ -146,7 +146,7 @@ class _Host:
         with torch.enable_grad():
             twin = self._twin(self.deployment.encoded(batch, PURPOSE))
             layers = (*twin.hidden, twin.readout)
-            readings = self._readings(value, twin.inputs)
+            readings = self._readings(value, twin)
             outputs = self.method.outputs(twin, readings)
             loss = self.method.loss(outputs, torch.as_tensor(labels, device=outputs.device))
             if not torch.isfinite(loss):
@@ -176,11 +176,11 @@ class _Host:
             readout=readout,
         )
 
-    def _readings(self, value: AnyArray, like: Tensor) -> Readings:
-        reads, stages = self.method.reads, self.deployment.stages
+    def _readings(self, value: AnyArray, twin: Twin) -> Readings:
+        reads, like = self.method.reads, twin.inputs
         seen: dict[str, Tensor | tuple[Tensor, ...]] = {}
         if "outputs" in reads:
-            readout = stages[-1].circuit
+            readout = twin.readout.circuit
             seen["outputs"] = (_tensor(value).to(like) - readout.rest) / readout.unit_drive
         if reads & {"counts", "spikes"}:
             spikes = tuple(_joined([state.spikes for state in layer]).to(like) for layer in self.shown)
@@ -190,9 +190,8 @@ class _Host:
                 seen["counts"] = tuple(layer.sum(0) for layer in spikes)
         if "membranes" in reads:
             seen["membranes"] = tuple(
-                (_joined([state.v for state in layer]).to(like) - stage.circuit.rest)
-                / (stage.circuit.unit_drive * stage.circuit.gain)
-                for layer, stage in zip(self.shown, stages, strict=False)
+                (_joined([state.v for state in shown]).to(like) - layer.circuit.rest) / layer.unit
+                for shown, layer in zip(self.shown, twin.hidden, strict=True)
             )
         return Readings(**seen)  # type: ignore[arg-type]
 
