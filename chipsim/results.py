@@ -75,8 +75,8 @@ def validate(dataset: xr.Dataset, factors: Iterable[str] = ()) -> None:
 
 
 def drop_volatile(dataset: xr.Dataset) -> xr.Dataset:
-    """Return `dataset` without the attributes that may differ between two equal runs (wall time, host, date)."""
-    dataset = dataset.copy()
+    """Return `dataset` without the attributes and variables that may differ between two equal runs (wall time ...)."""
+    dataset = dataset.drop_vars(VOLATILE, errors="ignore")
     holders: list[Any] = [dataset, *dataset.variables.values()]
     for holder in holders:
         holder.attrs = {name: value for name, value in holder.attrs.items() if name not in VOLATILE}
@@ -84,7 +84,7 @@ def drop_volatile(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def identical(a: xr.Dataset, b: xr.Dataset) -> bool:
-    """Whether two datasets are equal in every value, name and attribute, the volatile ones apart."""
+    """Whether two datasets are equal in every value, name and attribute, those of VOLATILE apart."""
     return bool(drop_volatile(a).identical(drop_volatile(b)))
 
 

@@ -18,5 +18,5 @@ DIMENSIONS: dict[str, tuple[str, str]] = {
     "seed": ("1", "seed of the initial weights"),
 }
 
-# Attributes that may differ between two runs that are otherwise identical.
-VOLATILE: frozenset[str] = frozenset({"wall_time", "host", "date"})
+# Attributes and variables that may differ between two runs that are otherwise identical.
+VOLATILE: frozenset[str] = frozenset({"wall_time", "peak_memory", "host", "date"})

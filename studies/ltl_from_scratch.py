@@ -1,8 +1,11 @@
 """How fast does Local Tandem Learning train an ideal chip from random weights?
 
 Each chip is ideal and starts from its own random weights (PyTorch's default initialisation); the factor `form` is the
-rule: online without trace, offline exact, offline with an input trace. Accuracy on the test split after every epoch.
+rule: online without trace, offline exact, offline with an input trace. Accuracy on the test split after every epoch,
+with what the epoch took: seconds of learning, and the largest memory so far.
 """
+
+import time
 
 import numpy as np
 import xarray as xr
@@ -11,7 +14,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, peak_memory, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -36,6 +39,17 @@ def trial(trial: Trial) -> xr.Dataset:
     chip = cs.fabricate(fitted(design(trial.settings), network), seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(trial.settings))
     accuracy: list[float] = []
+    seconds: list[float] = []
+    memory: list[float] = []
+    begun = time.perf_counter()
+
+    def judge(_epoch: int) -> None:
+        nonlocal begun
+        seconds.append(time.perf_counter() - begun)
+        memory.append(peak_memory())
+        accuracy.append(snn.accuracy(found.judged))
+        begun = time.perf_counter()
+
     cs.learn(
         snn,
         found.teacher.targets(
@@ -48,7 +62,7 @@ def trial(trial: Trial) -> xr.Dataset:
         optimiser=optimiser(trial.settings),
         epochs=int(options["epochs"]),
         progress=False,
-        on_epoch=lambda _: accuracy.append(snn.accuracy(found.judged)),
+        on_epoch=judge,
     )
     named = {"units": "1", "long_name": f"share of {found.split} samples classified right"}
     return xr.Dataset(
@@ -60,6 +74,8 @@ def trial(trial: Trial) -> xr.Dataset:
                 {**named, "long_name": f"{found.split} score of the teacher"},
             ),
             "samples": ((), samples, {**named, "long_name": "learning samples per epoch"}),
+            "wall_time": ("epoch", seconds, {"units": "s", "long_name": "time that the epoch's learning took"}),
+            "peak_memory": ("epoch", memory, {"units": "bytes", "long_name": "largest memory of the process so far"}),
         },
         coords={"epoch": np.arange(1, len(accuracy) + 1)},
     )

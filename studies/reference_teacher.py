@@ -1,9 +1,12 @@
 """What the studies share: the options of learning, the engines, and the teachers, found again in the cache."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 import chipsim as cs
 from chipsim.engines import Engine, Torch, reference
@@ -103,6 +106,20 @@ def passes(samples: int, available: int) -> tuple[int, int]:
     """
     epochs = -(-samples // available)
     return samples // epochs, epochs
+
+
+def peak_memory() -> float:
+    """Return the largest memory so far in bytes: of tensors on the GPU where there is one, else of this process; NaN
+    where the system does not say.
+    """
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
 def prepare(settings: Settings) -> None:
