@@ -12,7 +12,8 @@ The flow, in order; each name loads its module when first used:
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
-      LocalTandemTrace, Direct, SGD, Adam
+      LocalTandemTrace, Decolle, Delta, Direct,
+      SGD, Adam
     train_in_the_loop, Tandem, SpikeCount,        training of the chip from a host, which reads what it shows
       SpikeBackprop, Proxy, Surrogate
     ChipsimError                                  anything it refuses to do
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
     from chipsim.probe import Record as Record
+    from chipsim.rules import Decolle as Decolle
+    from chipsim.rules import Delta as Delta
     from chipsim.rules import LocalTandem as LocalTandem
     from chipsim.rules import LocalTandemOffline as LocalTandemOffline
     from chipsim.rules import LocalTandemTrace as LocalTandemTrace
@@ -77,7 +80,7 @@ _MODULES = {
     "loop": ("SGD", "Adam"),
     "network": ("Network",),
     "probe": ("Record",),
-    "rules": ("LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
+    "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
     "writers": ("Direct",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.deployment import Batch, Deployment
+from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
 from chipsim.loop import Adam, Controller, Optimiser, with_progress
@@ -18,6 +19,7 @@ from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
 from chipsim.signals import LocalSignals
+from chipsim.streams import stream
 from chipsim.writers import Direct, Writer
 
 Array = NDArray[np.float64]
@@ -27,17 +29,39 @@ BATCH = 64
 TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
 
 
+@runtime_checkable
 class Targets(Protocol):
-    """Learning samples: batches of (inputs, labels, one array of target rates [batch, columns] per layer)."""
+    """Learning samples: batches of (inputs, labels, one array of target rates [batch, columns] per layer). A rule that
+    reads no target takes no rates.
+    """
 
     def __len__(self) -> int: ...
 
     def batches(self, size: int, epoch: int = 0) -> Iterator[TargetBatch]: ...
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Samples with labels and no rates, for rules without teacher; in the order of a teacher's targets of that seed."""
+
+    samples: Samples
+    seed: int = 0
+    readout: str = "labels"
+
+    def __len__(self) -> int:
+        return len(self.samples.inputs)
+
+    def batches(self, size: int, epoch: int = 0) -> Iterator[TargetBatch]:
+        inputs, labels = np.asarray(self.samples.inputs), np.asarray(self.samples.labels)
+        order = stream(self.seed, "targets", epoch).permutation(len(self))
+        for first in range(0, len(order), size):
+            chosen = order[first : first + size]
+            yield inputs[chosen], labels[chosen], ()
+
+
 def learn(
     deployment: Deployment,
-    targets: Targets,
+    targets: Targets | Samples,
     *,
     rule: Rule | None = None,
     writer: Writer | None = None,
@@ -54,36 +78,35 @@ def learn(
     needs no memory beside the cells). update: write after every "step", after every "sample", or after every "batch"
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
     learns from, labels or the teacher's outputs, is said by the targets. on_epoch(epoch) is called after each epoch.
-    Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise.
+    Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. A rule
+    that reads no teacher's target takes samples with labels alone, as `data.train`.
 
-    Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips),
-    and writes(epoch, layer), the number of cell writes; its attributes say which rule, writer and optimiser
-    learned, and from what the read-out did. Raises ParameterError for an impossible combination of arguments or for
-    targets that do not fit the network.
+    Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips; NaN
+    where there is no target), and writes(epoch, layer), the number of cell writes; its attributes say which rule,
+    writer and optimiser learned, and from what the read-out did. Raises ParameterError for an impossible combination of
+    arguments or for targets that do not fit the network.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ParameterError(f"epochs must be a whole number of at least 1, not {epochs!r}")
-    if not (hasattr(targets, "batches") and hasattr(targets, "__len__")):
-        raise ParameterError(
-            f"targets need batches() and a length, as teacher.targets(...) gives, not a {type(targets).__name__}"
-        )
-    if not len(targets):
+    rule = rule or LocalTandem()
+    lessons = _lessons(targets, rule)
+    if not len(lessons):
         raise ParameterError("learn needs at least one sample; the targets are empty")
-    rule, writer, optimiser = rule or LocalTandem(), writer or Direct(), optimiser or Adam()
-    teacher = _Teaching(deployment, rule, writer, optimiser, update == "step", epochs * len(targets))
+    writer, optimiser = writer or Direct(), optimiser or Adam()
+    teacher = _Teaching(deployment, rule, writer, optimiser, update == "step", epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
     history: list[tuple[Array, Array]] = []
     for epoch in range(epochs):
-        full, rest = divmod(len(targets), size)
-        batches = targets.batches(size, epoch)
+        full, rest = divmod(len(lessons), size)
+        batches = lessons.batches(size, epoch)
         shown = with_progress(batches, full + bool(rest), f"learning, epoch {epoch + 1} of {epochs}", progress)
         for count, length in ((full, size), (1, rest)):
             if count and length:
                 teacher.run(shown, count, length)
         for _ in shown:  # ends the progress bar
             raise ParameterError("the targets gave more batches than their length promises")
-        history.append(teacher.summary(len(targets)))
+        history.append(teacher.summary(len(lessons)))
         if on_epoch is not None:
             on_epoch(epoch)
     parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
@@ -91,8 +114,23 @@ def learn(
     return (
         _history(history)
         .assign_attrs(deployment.chip.provenance)
-        .assign_attrs(made_by, update=update, batch=size, readout=getattr(targets, "readout", "?"))
+        .assign_attrs(made_by, update=update, batch=size, readout=getattr(lessons, "readout", "?"))
     )
+
+
+def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
+    """The batches to learn from; labelled samples alone are enough for a rule that reads no target."""
+    if isinstance(targets, Targets):
+        return targets
+    if not (hasattr(targets, "inputs") and hasattr(targets, "labels")):
+        raise ParameterError(
+            f"targets need batches() and a length, as teacher.targets(...) gives, not a {type(targets).__name__}"
+        )
+    if "target" in rule.reads:
+        raise ParameterError(
+            f"{type(rule).__name__} learns towards a teacher's rates: give teacher.targets(...), not samples alone"
+        )
+    return Labelled(samples=targets)
 
 
 def _batch_size(update: str, batch: int | None) -> int:
@@ -131,7 +169,6 @@ class _Teaching:
         self.every_step, self.total, self.done = every_step, total, 0
         self.layers = deployment.placement.layers
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
-        self.rates: tuple[AnyArray, ...] = ()
         self.arrays: list[_Array] = []
         self.squares = np.zeros(len(self.layers))
 
@@ -140,8 +177,8 @@ class _Teaching:
 
         def presented() -> Iterator[Batch]:
             for _ in range(count):
-                inputs, _labels, rates = self._next(batches)
-                self._begin(rates, size)
+                inputs, labels, rates = self._next(batches)
+                self._begin(labels, rates, size)
                 first, self.done = self.done, self.done + size  # the engine does not come back after its last window
                 yield Batch(inputs=self.deployment.flat(inputs), numbers=range(first, first + size))
 
@@ -169,15 +206,29 @@ class _Teaching:
             raise ParameterError("the targets gave fewer batches than their length promises")
         return batch
 
-    def _begin(self, rates: tuple[NDArray[np.floating], ...], size: int) -> None:
+    def _begin(self, labels: NDArray[np.int64], rates: tuple[NDArray[np.floating], ...], size: int) -> None:
+        reads = self.rule.reads
+        targets = self._rates(rates, size) if "target" in reads else [None] * len(self.layers)
+        label = self._one_hot(np.asarray(labels), size) if "label" in reads else None
+        self.arrays = [_Array(self.deployment, k, self.rule, target, label) for k, target in enumerate(targets)]
+
+    def _rates(self, rates: tuple[NDArray[np.floating], ...], size: int) -> list[AnyArray]:
         given, needed = [r.shape for r in rates], [(size, layer.neurons) for layer in self.layers]
         if given != needed:
             raise ParameterError(f"targets have shapes {given}, but this network and batch need {needed}")
         if not all(np.isfinite(r).all() for r in rates):
             raise ParameterError("targets hold NaN or infinite rates")
-        chips = len(self.deployment.chips)
-        self.rates = tuple(self.deployment.engine.array(np.tile(r, (chips, 1))) for r in rates)
-        self.arrays = [_Array(self.deployment, index, self.rule, rates) for index, rates in enumerate(self.rates)]
+        return [self._for_chips(r) for r in rates]
+
+    def _one_hot(self, labels: NDArray[np.int64], size: int) -> AnyArray:
+        classes = self.layers[-1].neurons
+        whole = labels.shape == (size,) and np.issubdtype(labels.dtype, np.integer)
+        if not whole or labels.min() < 0 or labels.max() >= classes:
+            raise ParameterError(f"labels must be {size} whole numbers from 0 to {classes - 1}")
+        return self._for_chips(np.eye(classes)[labels])
+
+    def _for_chips(self, values: NDArray[np.floating]) -> AnyArray:
+        return self.deployment.engine.array(np.tile(values, (len(self.deployment.chips), 1)))
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
@@ -193,6 +244,9 @@ class _Teaching:
         if not self.every_step:
             self._write()
         for index, array in enumerate(self.arrays[:-1]):
+            if array.target is None:
+                self.squares[index] = np.nan
+                continue
             error = array.count / self.deployment.window - array.target
             self.squares[index] += float((error * error).sum()) / (array.target.shape[1] * len(self.deployment.chips))
 
@@ -212,35 +266,49 @@ class _Teaching:
         return errors, writes
 
 
+class _Carried(NamedTuple):
+    """What rows [steps, batch, size] and bias rows [steps] carried, from step `first` on."""
+
+    first: int
+    rows: AnyArray
+    biases: list[float]
+
+
+def _taken(values: AnyArray, places: list[int]) -> AnyArray:
+    """Values [steps, ...] of some steps; a view where these follow each other."""
+    if places == list(range(places[0], places[-1] + 1)):
+        return values[places[0] : places[-1] + 1]
+    return namespace(values).stack([values[place] for place in places])
+
+
 class _Array:
     """One array while a window is presented: the state of its learning circuits."""
 
-    def __init__(self, deployment: Deployment, index: int, rule: Rule, target: AnyArray) -> None:
-        self.deployment, self.stage, self.rule, self.target = deployment, deployment.stages[index], rule, target
+    def __init__(
+        self, deployment: Deployment, index: int, rule: Rule, target: AnyArray | None, label: AnyArray | None
+    ) -> None:
+        self.deployment, self.stage, self.rule, self.index = deployment, deployment.stages[index], rule, index
+        self.target, self.label = target, label
         self.readout = deployment.placement.layers[index].readout
         self.traced = rule.rows(self.readout) == "trace"
-        self.state, self.count = rule.init(), target * 0.0
+        self.state, self.count = rule.init(), 0.0
         self.trace: AnyArray = None
         self.bias_trace = 0.0
-        self.kept: list[tuple[AnyArray, list[float]]] = []
+        self.kept: list[_Carried] = []
 
     def learn(self, first: int, state: StageState) -> AnyArray | None:
         """Take some steps; return the gradient [rows, columns] that they give, or None."""
         steps = state.spikes.shape[0]
-        if not self.readout:
+        if not self.readout and self.target is not None:
             self.count = self.count + namespace(state.spikes).sum(state.spikes, axis=0)
-        rows = self._rows(state, steps)
-        if self.rule.looks_back:
-            self.kept.append(rows)
-        gradient = None
+        part = _Carried(first, *self._rows(state, steps))
+        self.kept = [*self.kept, part] if self.rule.looks_back else [part]
         taught: list[tuple[int, AnyArray]] = []
         for k in range(steps):
             self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state))
             if delta is not None:
-                taught.append((k + 1 - len(delta), delta))
-        if taught:
-            gradient = self._gradient(first, rows, taught, held=state.held and not self.traced)
-        return gradient
+                taught.append((first + k + 1 - len(delta), delta))
+        return self._gradient(taught, held=state.held and not self.traced) if taught else None
 
     def _rows(self, state: StageState, steps: int) -> tuple[AnyArray, list[float]]:
         """What the rows carry in these steps, and the bias rows."""
@@ -255,21 +323,23 @@ class _Array:
             biases.append(self.bias_trace)
         return namespace(state.inputs).stack(traces), biases
 
-    def _gradient(
-        self, first: int, rows: tuple[AnyArray, list[float]], taught: list[tuple[int, AnyArray]], *, held: bool
-    ) -> AnyArray:
-        """Multiply column signals with what the rows carried in their steps, counted from the first of the chunk."""
-        xp = namespace(self.target)
-        if self.rule.looks_back:
-            carried = xp.concat([inputs for inputs, _ in self.kept]) if len(self.kept) > 1 else rows[0]
-            biases, start = [bias for _, some in self.kept for bias in some], first
-        else:
-            (carried, biases), start = rows, 0
-        chosen = [start + k for k, delta in taught for k in range(k, k + len(delta))]
-        whole = chosen == list(range(chosen[0], chosen[-1] + 1))
-        carried = carried[chosen[0] : chosen[-1] + 1] if whole else xp.stack([carried[k] for k in chosen])
+    def _gradient(self, taught: list[tuple[int, AnyArray]], *, held: bool) -> AnyArray:
+        """Multiply column signals, each from a step on, with what the rows carried in their steps."""
+        xp, kept = namespace(taught[0][1]), self.kept
         deltas = xp.concat([delta for _, delta in taught]) if len(taught) > 1 else taught[0][1]
-        return self.deployment.engine.outer(self.stage, carried, [biases[k] for k in chosen], deltas, held=held)
+        steps = [step for start, delta in taught for step in range(start, start + len(delta))]
+        if held:  # the rows carried the same in all steps
+            kept = [_Carried(kept[0].first, kept[0].rows, [bias for part in kept for bias in part.biases])]
+        total = None
+        for part in kept:
+            chosen = [place for place, step in enumerate(steps) if part.first <= step < part.first + len(part.biases)]
+            if not chosen:
+                continue
+            places = [steps[place] - part.first for place in chosen]
+            rows, biases = part.rows if held else _taken(part.rows, places), [part.biases[k] for k in places]
+            gradient = self.deployment.engine.outer(self.stage, rows, biases, _taken(deltas, chosen), held=held)
+            total = gradient if total is None else total + gradient
+        return total
 
     def _signals(self, step: int, k: int, state: StageState) -> LocalSignals:
         """What the array's learning circuit sees in step k of these, and only what the rule declares to read."""
@@ -277,6 +347,8 @@ class _Array:
         seen: dict[str, AnyArray] = {}
         if "target" in reads:
             seen["target"] = self.target
+        if "label" in reads:
+            seen["label"] = self.label
         if state.v is not None:
             seen["value" if self.readout else "membrane"] = (state.v[k] - circuit.rest) / circuit.scale
         if not self.readout and "spikes" in reads:
@@ -288,5 +360,6 @@ class _Array:
             window=deployment.window,
             leak=circuit.leak(deployment.step),
             readout=self.readout,
+            array=self.index,
             **seen,
         )

@@ -16,6 +16,8 @@ class LocalSignals:
     membrane   [batch, neurons]  membrane before reset
     value      [batch, neurons]  accumulated value of a read-out column; None in hidden arrays
     target     [batch, neurons]  the neuron's target rate; in a read-out array, the label's or teacher's share per class
+    label      [batch, classes]  1 for the sample's class, else 0: what a rule without teacher is told
+    array      number of the array, counted from the input side
     step       index of the step, 0 .. window - 1
     window     steps per sample
     leak       nominal fraction of the membrane that is left after one step
@@ -26,8 +28,10 @@ class LocalSignals:
     window: int
     leak: float
     readout: bool
+    array: int = 0
     spikes: AnyArray | None = None
     gate: AnyArray | None = None
     membrane: AnyArray | None = None
     value: AnyArray | None = None
     target: AnyArray | None = None
+    label: AnyArray | None = None

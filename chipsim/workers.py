@@ -12,7 +12,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -30,6 +30,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# What glibc's allocator reads when a process starts: large arrays are kept for the next one and not given back to the
+# system, whose fresh pages cost more than most operations on them.
+ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+
 
 def limit_threads() -> None:
     """Put this process on one BLAS/torch thread: the libraries that are loaded, and those that will be."""
@@ -40,19 +44,29 @@ def limit_threads() -> None:
 
 
 @contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables within the block and restore them afterwards."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Within the block, this process and those it starts are on one BLAS/torch thread; restored afterwards."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     torch = sys.modules.get("torch")
     torch_threads = torch.get_num_threads() if torch is not None else None
     limits = threadpoolctl.threadpool_limits(1)
     try:
-        limit_threads()
-        yield
+        with _environment(dict.fromkeys(THREAD_VARIABLES, "1")):
+            limit_threads()
+            yield
     finally:
         limits.restore_original_limits()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         if torch is not None and torch_threads is not None:
             torch.set_num_threads(torch_threads)
 
@@ -64,7 +78,7 @@ def pool(jobs: int) -> Iterator[concurrent.futures.Executor]:
     leash, holder = context.Pipe(duplex=False)
     workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(leash,))
     try:
-        with one_thread():  # workers inherit the environment as they are spawned
+        with one_thread(), _environment(ALLOCATION):  # workers inherit the environment as they are spawned
             yield workers
         workers.shutdown(wait=True)
     finally:

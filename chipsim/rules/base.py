@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
+from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
 from chipsim.signals import LocalSignals
 
@@ -19,12 +20,16 @@ class Rule(Parameters, ABC):
         dL/dW_ij = sum over steps, samples and positions of row_j d_i
 
     reads: the signals it uses in hidden and in read-out arrays; all others arrive as None. looks_back: whether the
-    column signal comes for earlier steps too, so that rows have to remember what they carried. gate: half-width of the
-    comparator window around the threshold, relative to the circuit's scale.
+    column signal comes for earlier steps too, so that rows have to remember what they carried. hidden: whether hidden
+    arrays learn. by_column: whether a hidden column learns from its own signals alone, and not from those of the other
+    columns of its array. gate: half-width of the comparator window around the threshold, relative to the circuit's
+    scale.
     """
 
     reads: ClassVar[frozenset[str]]
     looks_back: ClassVar[bool] = False
+    hidden: ClassVar[bool] = True
+    by_column: ClassVar[bool] = True
     gate: float = quantity(0.2, "1", (0.0, 1e3), "Yang 2022, released code")
 
     def silent(self, window: int) -> int:
@@ -40,6 +45,18 @@ class Rule(Parameters, ABC):
     def check(self, circuit: Circuit) -> None:
         """Raise ParameterError where the rule is wrong for this neuron circuit."""
 
+    def _check_warm_up(self, warm_up: int) -> None:
+        if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 0:
+            raise ParameterError(
+                f"{type(self).__name__}.warm_up must be a whole number of steps of at least 0, not {warm_up!r}"
+            )
+
+    def _check_window(self, warm_up: int, signals: LocalSignals) -> None:
+        if warm_up >= signals.window:
+            raise ParameterError(
+                f"{type(self).__name__}.warm_up = {warm_up} leaves no step to teach in a window of {signals.window}"
+            )
+
     @abstractmethod
     def init(self) -> Any:
         """Return the state at the start of a window."""
@@ -50,3 +67,10 @@ class Rule(Parameters, ABC):
         steps up to this one, of a local loss averaged over the batch; None where this step teaches nothing. Arrays are
         of the engine's kind: operators, and functions of `namespace`. Neither argument is edited.
         """
+
+
+def seen(signal: AnyArray | None) -> AnyArray:
+    """Return a signal that a rule declares; ParameterError for one that it does not."""
+    if signal is None:
+        raise ParameterError("a rule read a signal that it does not declare in `reads`")
+    return signal

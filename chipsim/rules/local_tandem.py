@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple, final
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.rules.base import Rule
+from chipsim.rules.base import Rule, seen
 from chipsim.signals import LocalSignals
 
 
@@ -44,10 +44,7 @@ class LocalTandem(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.warm_up, bool) or not isinstance(self.warm_up, int) or self.warm_up < 0:
-            raise ParameterError(
-                f"LocalTandem.warm_up must be a whole number of steps of at least 0, not {self.warm_up!r}"
-            )
+        self._check_warm_up(self.warm_up)
 
     def silent(self, window: int) -> int:
         return self.warm_up
@@ -56,18 +53,15 @@ class LocalTandem(Rule):
         return None
 
     def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
-        if self.warm_up >= signals.window:
-            raise ParameterError(
-                f"LocalTandem.warm_up = {self.warm_up} leaves no step to teach in a window of {signals.window}"
-            )
+        self._check_window(self.warm_up, signals)
         counter: AnyArray = state
         if not signals.readout:
-            counter = _seen(signals.spikes) if state is None else state + _seen(signals.spikes)
+            counter = seen(signals.spikes) if state is None else state + seen(signals.spikes)
         if signals.step < self.warm_up:
             return counter, None
-        elapsed, target = signals.step + 1, _seen(signals.target)
+        elapsed, target = signals.step + 1, seen(signals.target)
         if signals.readout:
-            delta = (softmax(_seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))
+            delta = (softmax(seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))
         else:
             error = (counter * (1 / elapsed) - target) * (2 / (math.prod(target.shape) * elapsed))
             delta = _gated(signals, error)
@@ -120,9 +114,9 @@ class LocalTandemOffline(Rule):
         if signals.readout:
             return state, _readout_signal(signals) if last else None
         history = History(
-            spikes=(*state.spikes, _seen(signals.spikes)),
-            gate=(*state.gate, _seen(signals.gate)),
-            membrane=(*state.membrane, _seen(signals.membrane)),
+            spikes=(*state.spikes, seen(signals.spikes)),
+            gate=(*state.gate, seen(signals.gate)),
+            membrane=(*state.membrane, seen(signals.membrane)),
         )
         return history, self._adjoint(history, signals) if last else None
 
@@ -161,8 +155,8 @@ class LocalTandemTrace(Rule):
         if signals.readout:
             return state, _readout_signal(signals) if last else None
         history = History(
-            spikes=(*state.spikes, _seen(signals.spikes)),
-            gate=(*state.gate, _seen(signals.gate)),
+            spikes=(*state.spikes, seen(signals.spikes)),
+            gate=(*state.gate, seen(signals.gate)),
         )
         if not last:
             return history, None
@@ -171,22 +165,16 @@ class LocalTandemTrace(Rule):
         return history, xp.where(xp.stack(history.gate), share, 0.0)
 
 
-def _seen(signal: AnyArray | None) -> AnyArray:
-    if signal is None:
-        raise ParameterError("a rule read a signal that it does not declare in `reads`")
-    return signal
-
-
 def _gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
-    return namespace(values).where(_seen(signals.gate), values, 0.0)
+    return namespace(values).where(seen(signals.gate), values, 0.0)
 
 
 def _rate_error(spikes: tuple[AnyArray, ...], signals: LocalSignals) -> AnyArray:
-    target = _seen(signals.target)
+    target = seen(signals.target)
     return (2 / math.prod(target.shape)) * (sum(spikes[1:], spikes[0]) / signals.window - target)
 
 
 def _readout_signal(signals: LocalSignals) -> AnyArray:
-    target = _seen(signals.target)
-    delta = (softmax(_seen(signals.value) / signals.window) - target) / (len(target) * signals.window)
+    target = seen(signals.target)
+    delta = (softmax(seen(signals.value) / signals.window) - target) / (len(target) * signals.window)
     return namespace(delta).broadcast_to(delta[None], (signals.window, *delta.shape))

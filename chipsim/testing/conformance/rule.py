@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Seen = Mapping[str, NDArray[Any]]
 """Signals of a window by name, each [steps, batch, neurons], and `pre` [steps, batch, rows], what drives the rows."""
 
-STEPS, BATCH, ROWS, COLUMNS = 16, 5, 7, 6
+STEPS, BATCH, ROWS, COLUMNS, CLASSES = 16, 5, 7, 6, 4
 THRESHOLD = 0.6
 ROW_LEAK = 0.8
 """Share of a row's trace that is left after a step."""
@@ -34,9 +34,11 @@ def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, NDArray[A
     rng = stream(seed, "conformance", "signals")
     pre = (rng.random((STEPS, BATCH, ROWS)) < 0.4).astype(float)
     target = np.repeat(rng.random((1, BATCH, COLUMNS)), STEPS, axis=0)
+    classes = COLUMNS if readout else CLASSES
+    label = np.repeat(np.eye(classes)[rng.integers(0, classes, BATCH)][None], STEPS, axis=0)
     if readout:
         value = np.cumsum(rng.normal(size=(STEPS, BATCH, COLUMNS)), axis=0)
-        return {"pre": pre, "value": value, "target": target / target.sum(axis=2, keepdims=True)}
+        return {"pre": pre, "value": value, "target": target / target.sum(axis=2, keepdims=True), "label": label}
     membrane = THRESHOLD + rng.uniform(-2.0, 2.0, (STEPS, BATCH, COLUMNS)) * rule.gate
     return {
         "pre": pre,
@@ -44,6 +46,7 @@ def observed(rule: Rule, *, readout: bool, seed: int = 0) -> dict[str, NDArray[A
         "gate": np.abs(membrane - THRESHOLD) < rule.gate,
         "membrane": membrane,
         "target": target,
+        "label": label,
     }
 
 
@@ -71,9 +74,11 @@ def carried(rule: Rule, pre: Array, *, readout: bool) -> Array:
 
 
 def taught(rule: Rule, seen: Seen, *, readout: bool, kind: Callable[[NDArray[Any]], Any] | None = None) -> Array:
-    """Return the gradient [rows, columns] of a window; raise AssertionError for a wrong shape or none at all."""
+    """Return the gradient [rows, columns] of a window, 0 where hidden arrays do not learn; raise AssertionError for a
+    wrong shape or none at all.
+    """
     batch, rows = seen["pre"].shape[1:]
-    columns = seen["target"].shape[2]
+    columns = seen["value" if readout else "spikes"].shape[2]
     row_signals = carried(rule, seen["pre"], readout=readout)
     state, total, count = rule.init(), np.zeros((rows, columns)), 0
     for step in range(STEPS):
@@ -88,7 +93,7 @@ def taught(rule: Rule, seen: Seen, *, readout: bool, kind: Callable[[NDArray[Any
         assert np.isfinite(found).all(), "the column signal is NaN or infinite"
         total += np.einsum("tbr,tbc->rc", row_signals[first : step + 1], found)
         count += 1
-    assert count, f"no step of a window of {STEPS} taught anything"
+    assert count or not (readout or rule.hidden), f"no step of a window of {STEPS} taught anything"
     return total
 
 
@@ -103,9 +108,14 @@ def declares_known_signals(rule: Rule) -> None:
 
 
 def gives_gradients(rule: Rule) -> None:
-    """A window teaches: its gradient is [rows, columns], finite, and not zero, from the declared signals alone."""
+    """A window teaches: its gradient is [rows, columns], finite, and not zero, from the declared signals alone. Hidden
+    arrays of a rule that states `hidden = False` learn nothing.
+    """
     for readout in (False, True):
-        assert taught(rule, observed(rule, readout=readout), readout=readout).any(), "a random window taught nothing"
+        any_taught = taught(rule, observed(rule, readout=readout), readout=readout).any()
+        assert any_taught == (readout or rule.hidden), (
+            "a random window taught nothing" if not any_taught else "hidden arrays learn, but `hidden` says they do not"
+        )
 
 
 def reads_all_it_declares(rule: Rule) -> None:
@@ -154,8 +164,15 @@ def is_silent_as_stated(rule: Rule) -> None:
         assert same, f"it states {quiet} silent steps, but looks at the gate in them"
 
 
+def _aims_at_a_rate(rule: Rule) -> bool:
+    """Whether hidden neurons learn towards a target rate."""
+    return rule.hidden and "target" in rule.reads
+
+
 def rests_at_its_target(rule: Rule) -> None:
-    """A hidden neuron that fires at its target rate in every step gets no gradient."""
+    """A hidden neuron that has a target rate and fires at it in every step gets no gradient."""
+    if not _aims_at_a_rate(rule):
+        return
     seen = observed(rule, readout=False)
     at_target = np.zeros((STEPS, BATCH, COLUMNS))
     at_target[:, ::2, ::2] = 1.0
@@ -164,7 +181,9 @@ def rests_at_its_target(rule: Rule) -> None:
 
 
 def pulls_towards_the_target(rule: Rule) -> None:
-    """Below target with an open gate and active inputs weights grow (gradient < 0), above target they shrink."""
+    """Below a target rate with an open gate and active inputs weights grow (gradient < 0), above it they shrink."""
+    if not _aims_at_a_rate(rule):
+        return
     active, whole = np.ones((STEPS, BATCH, ROWS)), np.ones((STEPS, BATCH, COLUMNS))
     for spikes, sign in ((0.0, -1.0), (1.0, 1.0)):
         near = THRESHOLD + sign * min(0.5 * rule.gate, 0.1)
@@ -180,10 +199,11 @@ def pulls_towards_the_target(rule: Rule) -> None:
 
 
 def raises_the_right_class(rule: Rule) -> None:
-    """In a read-out array of equal values, the target's column grows and the others shrink."""
+    """In a read-out array where each column has an equal share of 1, the target's column grows and the others shrink."""
     target = np.zeros((STEPS, BATCH, COLUMNS))
     target[:, :, 2] = 1.0
-    seen = {"pre": np.ones((STEPS, BATCH, ROWS)), "value": np.zeros_like(target), "target": target}
+    value = np.cumsum(np.full_like(target, 1 / COLUMNS), axis=0)
+    seen = {"pre": np.ones((STEPS, BATCH, ROWS)), "value": value, "target": target, "label": target}
     gradient = taught(rule, seen, readout=True)
     assert (gradient[:, 2] < 0).all(), "the target's column does not grow"
     assert (np.delete(gradient, 2, axis=1) > 0).all(), "another column does not shrink"
@@ -199,15 +219,20 @@ def needs_an_open_gate(rule: Rule) -> None:
 
 
 def is_local(rule: Rule) -> None:
-    """In a hidden array, row and column signals of one cell leave the gradient of all other rows and columns alone."""
+    """In a hidden array, row and column signals of one cell leave the gradient of all other rows and columns alone; of
+    other columns not, where the rule states `by_column = False`.
+    """
     seen, other = (observed(rule, readout=False, seed=seed) for seed in (0, 1))
     before = taught(rule, seen, readout=False)
     row = {**seen, "pre": np.where(np.arange(ROWS) == 3, other["pre"], seen["pre"])}
     after = taught(rule, row, readout=False)
     assert np.allclose(np.delete(after, 3, 0), np.delete(before, 3, 0), rtol=1e-9), "one row's input moved others"
-    column = {k: v if k == "pre" else np.where(np.arange(COLUMNS) == 2, other[k], v) for k, v in seen.items()}
+    column = {
+        k: v if k in ("pre", "label") else np.where(np.arange(COLUMNS) == 2, other[k], v) for k, v in seen.items()
+    }
     after = taught(rule, column, readout=False)
-    assert np.allclose(np.delete(after, 2, 1), np.delete(before, 2, 1), rtol=1e-9), "one column moved others"
+    alone = np.allclose(np.delete(after, 2, 1), np.delete(before, 2, 1), rtol=1e-9)
+    assert alone or not rule.by_column, "one column moved others, but `by_column` says that it does not"
     silent = {**seen, "pre": np.where(np.arange(ROWS) == 3, 0.0, seen["pre"])}
     assert not taught(rule, silent, readout=False)[3].any(), "a row that was never driven got a gradient"
 

@@ -1,0 +1,73 @@
+"""A rule without teacher (after DECOLLE, Kaiser et al. 2020): each array learns to tell the label by itself."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.arrays import AnyArray, like, namespace
+from chipsim.quantity import quantity
+from chipsim.rules.base import Rule, seen
+from chipsim.rules.local_tandem import softmax
+from chipsim.signals import LocalSignals
+from chipsim.streams import stream
+
+
+@functools.lru_cache(maxsize=64)
+def local_readout(seed: int, array: int, neurons: int, classes: int) -> NDArray[np.float64]:
+    """Return the fixed random read-out [neurons, classes] of an array, drawn from N(0, 1 / neurons)."""
+    return stream(seed, "local readout", array).standard_normal((neurons, classes)) / math.sqrt(neurons)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Decolle(Rule):
+    """A fixed random read-out G of each hidden array guesses the label; its error comes back through the same G. With
+    the spike counter c[t], the row's trace p[t], and t counted from 0,
+
+        y[t] = gain c[t] / (t+1) G              G_ik ~ N(0, 1 / N), fixed
+        e[t] = gain / (B (t+1)) (softmax(y[t]) - label) G^T
+        dL/dW_ij = sum over t >= warm_up of e_i[t] sigma'(u_i[t]) p_j[t]
+
+    Read-out arrays take the cross-entropy of their running value against the label. No teacher is needed; the error of
+    one column comes from all columns of its own array, and from no other array. warm_up: steps before teaching begins.
+    gain: of the local read-out. seed: of G. Source: Kaiser et al. 2020 (local random read-outs, errors of every step);
+    counters in place of filtered spikes, and cross-entropy in place of a squared error, are design choices.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "value", "label"})
+    by_column: ClassVar[bool] = False
+    warm_up: int = 12
+    gain: float = quantity(10.0, "1", (1e-6, 1e6), "design choice")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_warm_up(self.warm_up)
+
+    def silent(self, window: int) -> int:
+        return self.warm_up
+
+    def rows(self, readout: bool) -> Literal["pre", "trace"]:
+        return "pre" if readout else "trace"
+
+    def init(self) -> None:
+        return None
+
+    def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
+        self._check_window(self.warm_up, signals)
+        counter: AnyArray = state
+        if not signals.readout:
+            counter = seen(signals.spikes) if state is None else state + seen(signals.spikes)
+        if signals.step < self.warm_up:
+            return counter, None
+        elapsed, label = signals.step + 1, seen(signals.label)
+        if signals.readout:
+            return counter, ((softmax(seen(signals.value) / elapsed) - label) * (1 / (len(label) * elapsed)))[None]
+        back = like(local_readout(self.seed, signals.array, counter.shape[1], label.shape[1]), counter)
+        error = softmax(counter @ back * (self.gain / elapsed)) - label
+        delta = error @ back.T * (self.gain / (len(label) * elapsed))
+        return counter, namespace(delta).where(seen(signals.gate), delta, 0.0)[None]
