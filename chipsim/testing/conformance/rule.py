@@ -199,7 +199,7 @@ def pulls_towards_the_target(rule: Rule) -> None:
 
 
 def raises_the_right_class(rule: Rule) -> None:
-    """In a read-out array where each column has an equal share of 1, the target's column grows and the others shrink."""
+    """In a read-out array of columns with equal shares of 1, the target's column grows and the others shrink."""
     target = np.zeros((STEPS, BATCH, COLUMNS))
     target[:, :, 2] = 1.0
     value = np.cumsum(np.full_like(target, 1 / COLUMNS), axis=0)
