@@ -16,6 +16,7 @@ The flow, in order; each name loads its module when first used:
       SGD, Adam
     train_in_the_loop, Tandem, SpikeCount,        training of the chip from a host, which reads what it shows
       SpikeBackprop, Proxy, Surrogate
+    recalibrate, perturb_in_the_loop              what local learning has to beat, beside these
     ChipsimError                                  anything it refuses to do
 """
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from chipsim.host import SpikeCount as SpikeCount
     from chipsim.host import Surrogate as Surrogate
     from chipsim.host import Tandem as Tandem
+    from chipsim.host import perturb_in_the_loop as perturb_in_the_loop
+    from chipsim.host import recalibrate as recalibrate
     from chipsim.host import train_in_the_loop as train_in_the_loop
     from chipsim.learning import learn as learn
     from chipsim.loop import SGD as SGD
@@ -75,7 +78,16 @@ _MODULES = {
     "encoders": ("Analog", "Poisson"),
     "engines": ("Brian", "Torch"),
     "errors": ("ChipsimError",),
-    "host": ("Proxy", "SpikeBackprop", "SpikeCount", "Surrogate", "Tandem", "train_in_the_loop"),
+    "host": (
+        "Proxy",
+        "SpikeBackprop",
+        "SpikeCount",
+        "Surrogate",
+        "Tandem",
+        "perturb_in_the_loop",
+        "recalibrate",
+        "train_in_the_loop",
+    ),
     "learning": ("learn",),
     "loop": ("SGD", "Adam"),
     "network": ("Network",),

@@ -124,8 +124,12 @@ class Controller:
 
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
-        deployment = self.deployment
         self.states[index], change = self.optimiser.step(self.states[index], gradient, progress)
+        self.change(index, change)
+
+    def change(self, index: int, change: AnyArray) -> None:
+        """Let the writer write a change [rows, columns] of an array's weights."""
+        deployment = self.deployment
         array, cells = deployment.arrays[index], deployment.cells[index]
         written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
         self.writes[index] += float((written.target != cells.target).sum())

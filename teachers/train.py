@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.streams import stream
@@ -49,6 +50,7 @@ class Settings:
     weight_decay: float
     crop: int
     flip: bool
+    noise: float
     threads: int | None
     device: str
 
@@ -61,6 +63,8 @@ class Settings:
             raise ParameterError(f"lr must be finite and above 0, not {self.lr}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ParameterError(f"weight_decay must be finite and at least 0, not {self.weight_decay}")
+        if not 0 <= self.noise <= 2:
+            raise ParameterError(f"noise must be from 0 to 2, not {self.noise}")
 
 
 def train(
@@ -74,6 +78,7 @@ def train(
     weight_decay: float = 0.0,
     crop: int = 0,
     flip: bool = False,
+    noise: float = 0.0,
     threads: int | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -83,6 +88,8 @@ def train(
 
     epochs: 20 by default, and more for a small data set, so that at least 1,500 mini-batches are seen.
     crop: pixels by which images are moved at random, anew in each epoch, in both directions. flip: mirror half of them.
+    noise: of noise-aware training: every mini-batch meets another network, each of whose weights, and of whose neurons'
+    drives, is multiplied by 1 + noise N(0, 1) (as Joshi et al. 2020 do with weights, Büchel et al. 2021 with both).
     store: a teacher that was trained before in this very way is read from chipsim's cache, and a new one is kept there
     (a damaged one is trained anew, with a TeacherStoreWarning). threads: PyTorch threads while training; sums are
     ordered differently with another number, so it counts as a setting. By default 1, and all cores for a model with
@@ -98,6 +105,7 @@ def train(
         weight_decay=weight_decay,
         crop=crop,
         flip=flip,
+        noise=noise,
         threads=1 if threads is None and not model.convolutions else threads,
         device=device,
     )
@@ -138,11 +146,14 @@ def _check(model: Model, data: Dataset, settings: Settings) -> None:
 
 
 def _recipe(model: Model, data: Dataset, seed: int, settings: Settings) -> dict[str, Any]:
+    chosen = dataclasses.asdict(settings)
+    if not settings.noise:  # the weights are those of a training that knew no noise
+        del chosen["noise"]
     return {
         "version": RECIPE_VERSION,
         "model": dataclasses.asdict(model),
         "data": {"name": data.name, "train": data.train.hash, "validation": data.validation.hash},
-        "settings": dataclasses.asdict(settings),
+        "settings": chosen,
         "seed": int(seed),
     }
 
@@ -215,13 +226,32 @@ class _Fit:
             images = augment(images, crop=self.settings.crop, flip=self.settings.flip, rng=draws)
         device = self.stack.readout.weight.device
         self.optimiser.zero_grad()
-        logits = self.stack(torch.from_numpy(images).to(device))
+        shown = torch.from_numpy(images).to(device)
+        noise = self.settings.noise
+        logits = functional_call(self.stack, _disturbed(self.stack, noise), shown) if noise else self.stack(shown)
         loss = nn.functional.cross_entropy(logits, labels.to(device))
         if not math.isfinite(value := loss.item()):
             raise ChipsimError(f"training diverged after {progress:.0%}, at lr = {self.settings.lr}; take a smaller lr")
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return value * len(chosen)
+
+
+def _disturbed(stack: Stack, noise: float) -> dict[str, Tensor]:
+    """The parameters of a network whose weights and neurons' drives are each off by a factor 1 + noise N(0, 1)."""
+    names = {id(parameter): name for name, parameter in stack.named_parameters()}
+    found: dict[str, Tensor] = {}
+    for linear, norm in [*((block.linear, block.norm) for block in stack.hidden), (stack.readout, None)]:
+        weight, bias = linear.weight, linear.bias
+        assert bias is not None
+        weight = weight * (1 + noise * torch.randn_like(weight))
+        gain = 1 + noise * torch.randn(len(weight), device=weight.device, dtype=weight.dtype)
+        if norm is None:
+            weight, bias = weight * gain.reshape(-1, *[1] * (weight.dim() - 1)), bias * gain
+        else:
+            found |= {names[id(norm.weight)]: norm.weight * gain, names[id(norm.bias)]: norm.bias * gain}
+        found |= {names[id(linear.weight)]: weight, names[id(linear.bias)]: bias}
+    return found
 
 
 @torch.no_grad()

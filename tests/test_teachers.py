@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from teachers.datasets import Dataset, Split
 from teachers.models import Model, fold
 from teachers.store import TeacherStoreWarning
 from teachers.targets import nearest_rank
+from teachers.train import Settings, _disturbed, _recipe
 
 DATA = datasets.load("digits")
 SMALL = mlp(DATA, hidden=(48, 32))
@@ -632,3 +633,53 @@ def test_nearest_rank(percentile: float, size: int) -> None:
     values = np.random.default_rng(size).normal(size=size)
     rank = -(-round(percentile * 10) * size // 1000)
     assert nearest_rank(values, percentile) == np.sort(values)[rank - 1]
+
+
+def test_noise_aware_training_meets_another_network_in_every_batch() -> None:
+    model = mlp(DATA, hidden=(400,))
+    stack = model.build()
+    torch.manual_seed(0)
+    first, second = (_disturbed(stack, 0.2) for _ in range(2))
+    assert set(first) == {name for name, _ in stack.named_parameters()}
+    name = "blocks.0.linear.weight"
+    ratio = (first[name] / stack.state_dict()[name]).detach()
+    by_neuron = ratio.mean(1)
+    assert float(by_neuron.std()) == pytest.approx(0.2, rel=4 / np.sqrt(2 * 400) + 0.05)
+    assert float((ratio / by_neuron[:, None]).std()) == pytest.approx(0.2, rel=0.05)
+    bias = first["blocks.0.linear.bias"] / stack.state_dict()["blocks.0.linear.bias"]
+    assert float((bias.detach() - by_neuron).abs().max()) < 0.2  # the bias shares its neuron's gain
+    assert not torch.equal(first[name], second[name])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_noise_aware_training_repeats_and_withstands_mismatch(batch_norm: bool) -> None:
+    model = mlp(DATA, hidden=(64,), batch_norm=batch_norm)
+    options: dict[str, Any] = {"seed": 0, "epochs": 12, "store": False, "progress": False}
+    plain, one, two = (train(model, DATA, noise=noise, **options) for noise in (0.0, 0.4, 0.4))
+    weights = [teacher.stack.readout.weight for teacher in (plain, one, two)]
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+    torch.manual_seed(0)
+
+    def accuracy(teacher: Teacher) -> float:
+        inputs, labels = torch.tensor(DATA.validation.inputs), DATA.validation.labels
+        found = []
+        for _ in range(20):
+            disturbed = _disturbed(teacher.stack, 0.5)
+            logits = torch.func.functional_call(teacher.stack, disturbed, inputs)
+            found.append(float((logits.argmax(1).numpy() == labels).mean()))
+        return float(np.mean(found))
+
+    assert accuracy(one) > accuracy(plain)
+
+
+def test_noise_is_part_of_how_a_teacher_is_found_only_where_there_is_some() -> None:
+    model = mlp(DATA, hidden=(8,))
+    settings = {"epochs": 1, "lr": 1e-3, "batch": 32, "weight_decay": 0.0, "crop": 0, "flip": False}
+    with_noise, without = (
+        _recipe(model, DATA, 0, Settings(**settings, noise=noise, threads=1, device="cpu")) for noise in (0.1, 0.0)
+    )
+    assert with_noise["settings"]["noise"] == 0.1
+    assert "noise" not in without["settings"]
+    with pytest.raises(ParameterError, match="noise must be from 0 to 2"):
+        train(model, DATA, seed=0, noise=-0.1)

@@ -1,5 +1,6 @@
 """train_in_the_loop(): the one loop of all host methods."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -47,17 +48,54 @@ def train_in_the_loop(
     say which method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the
     method has no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite.
     """
+    labels = _labels(samples, batch, epochs)
+    writer, optimiser = writer or Direct(), optimiser or Adam()
+    host = _Host(deployment, method, Controller(deployment, writer, optimiser), epochs * len(labels))
+    parts = {"method": method, "writer": writer, "optimiser": optimiser}
+    return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
+        {name: canonical_json(part) for name, part in parts.items()}
+    )
+
+
+class Trainer(ABC):
+    """One training: the loss so far, the samples done of `total`, and the controller that writes."""
+
+    def __init__(self, deployment: Deployment, controller: Controller, total: int) -> None:
+        if len(deployment.chips) > 1:
+            raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
+        self.deployment, self.controller, self.total = deployment, controller, total
+        self.done, self.loss = 0, 0.0
+
+    @abstractmethod
+    def run(
+        self, samples: Samples, labels: NDArray[np.integer], chosen: Iterator[NDArray[np.int64]], count: int, size: int
+    ) -> None:
+        """Present `count` batches of `size` samples and learn from them."""
+
+
+def _labels(samples: Samples, batch: int, epochs: int) -> NDArray[np.integer]:
     for name, value in (("batch", batch), ("epochs", epochs)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
     labels = np.asarray(samples.labels)
     if not labels.size or labels.shape != (len(samples.inputs),):
         raise ParameterError(
-            f"train_in_the_loop needs a label for each of {len(samples.inputs)} samples, not labels of shape "
-            f"{labels.shape}"
+            f"a host needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
         )
-    writer, optimiser = writer or Direct(), optimiser or Adam()
-    host = _Host(deployment, method, Controller(deployment, writer, optimiser), epochs * len(labels))
+    return labels
+
+
+def trained(
+    host: Trainer,
+    samples: Samples,
+    batch: int,
+    epochs: int,
+    seed: int,
+    progress: bool,
+    on_epoch: Callable[[int], None] | None,
+) -> xr.Dataset:
+    """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
+    labels = _labels(samples, batch, epochs)
     losses, writes = [], []
     for epoch in range(epochs):
         order = stream(seed, "host", epoch).permutation(len(labels))
@@ -76,8 +114,6 @@ def train_in_the_loop(
         host.loss, host.controller.writes = 0.0, np.zeros(len(writes[-1]))
         if on_epoch is not None:
             on_epoch(epoch)
-    parts = {"method": method, "writer": writer, "optimiser": optimiser}
-    made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
     return xr.Dataset(
         {
             "loss": variable(("epoch",), np.array(losses), "1", "mean loss of the samples"),
@@ -87,27 +123,24 @@ def train_in_the_loop(
             "epoch": variable(("epoch",), np.arange(1, epochs + 1), *DIMENSIONS["epoch"]),
             "layer": variable(("layer",), np.arange(len(writes[0])), *DIMENSIONS["layer"]),
         },
-        attrs={**deployment.chip.provenance, **made_by, "batch": batch, "seed": seed},
+        attrs={**host.deployment.chip.provenance, "batch": batch, "seed": seed},
     )
 
 
-class _Host:
-    """One training: what was read of the batch at hand, and the loss so far."""
+class _Host(Trainer):
+    """A training by a method: what was read of the batch at hand."""
 
     def __init__(self, deployment: Deployment, method: HostMethod, controller: Controller, total: int) -> None:
-        if len(deployment.chips) > 1:
-            raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
+        super().__init__(deployment, controller, total)
         if any(layer.shortcut is not None for layer in deployment.network.layers):
             raise ParameterError("host methods have no twin of networks with shortcuts")
         method.check(deployment.chip.design.circuit)
-        self.deployment, self.method, self.controller, self.total = deployment, method, controller, total
-        self.done, self.loss = 0, 0.0
+        self.method = method
         self.shown: list[list[StageState]] = []
 
     def run(
         self, samples: Samples, labels: NDArray[np.integer], chosen: Iterator[NDArray[np.int64]], count: int, size: int
     ) -> None:
-        """Present `count` batches of `size` samples and learn from them."""
         at_hand: list[tuple[Batch, NDArray[np.integer]]] = []
 
         def presented() -> Iterator[Batch]:

@@ -1,0 +1,158 @@
+"""recalibrate(): gains and offsets of the columns, so that a chip's rates spread as those of a nominal chip do."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from chipsim.arrays import AnyArray, like, to_numpy
+from chipsim.chip import fabricate
+from chipsim.deployment import Batch, Deployment, deploy
+from chipsim.devices import Ideal
+from chipsim.engines import StageState, Watch
+from chipsim.errors import ParameterError
+from chipsim.loop import Adam, Controller, with_progress
+from chipsim.probe import variable
+from chipsim.quantity import canonical_json
+from chipsim.schema import DIMENSIONS
+from chipsim.writers import Direct, Writer
+
+Array = NDArray[np.float64]
+BATCH = 128
+LIMIT = 2.0
+"""Largest change of a gain in a round."""
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of what the columns of an array show [columns]: rates, or a read-out's values."""
+
+    mean: Array
+    std: Array
+
+
+def recalibrate(
+    deployment: Deployment,
+    inputs: ArrayLike,
+    *,
+    by: Literal["column", "layer"] = "column",
+    rounds: int = 8,
+    writer: Writer | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Give every column (or layer) of a chip the gain and offset with which its rates have the mean and the spread that
+    a nominal chip of the same network has, which the host simulates. No label and no teacher is needed.
+
+        w_ij <- k_i w_ij      b_i <- k_i b_i + (mean_i' - k_i mean_i) d      k_i = std_i' / std_i, within 1/2 .. 2
+
+    mean, std: over the samples (and positions of a kernel) on the chip; with a prime, on the nominal chip; d: the drive
+    that stands for a rate of 1. Read-outs take their values for rates. All arrays move in each of `rounds` rounds, that
+    present all `inputs`; a column that never changes keeps its gain. The network is taken as it was deployed: what was
+    learned since is pulled back in its gains and offsets. by: "column", or "layer" for one gain and offset for all.
+
+    Returns deviation(epoch, layer), the root mean square over columns of mean - mean' before each round, and
+    writes(epoch, layer). Raises ParameterError for arguments out of range and for several chips.
+    """
+    if by not in ("column", "layer"):
+        raise ParameterError(f'by must be "column" or "layer", not {by!r}')
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise ParameterError(f"rounds must be a whole number of at least 1, not {rounds!r}")
+    if len(deployment.chips) > 1:
+        raise ParameterError("a host recalibrates one chip at a time; deploy the network on each chip alone")
+    flat = deployment.flat(inputs)
+    if len(flat) < 2:
+        raise ParameterError(f"recalibrate needs at least 2 samples, not {len(flat)}")
+    writer = writer or Direct()
+    wanted, controller = _measured(_nominal(deployment), flat, 0), Controller(deployment, writer, Adam())
+    deviations, writes = [], []
+    for turn in with_progress(range(rounds), rounds, "recalibrating", progress):
+        found = _measured(deployment, flat, turn * len(flat))
+        deviations.append([float(np.sqrt(np.mean((a.mean - b.mean) ** 2))) for a, b in zip(found, wanted, strict=True)])
+        for index, (now, aim) in enumerate(zip(found, wanted, strict=True)):
+            pair = (now, aim) if by == "column" else (_together(now), _together(aim))
+            controller.change(index, _change(deployment, index, *pair))
+        writes.append(controller.writes)
+        controller.writes = np.zeros(len(controller.writes))
+    dims = ("epoch", "layer")
+    return xr.Dataset(
+        {
+            "deviation": variable(dims, np.array(deviations), "1", "root mean square deviation of the columns' means"),
+            "writes": variable(dims, np.array(writes), "1", "cell writes"),
+        },
+        coords={
+            "epoch": variable(("epoch",), np.arange(1, rounds + 1), *DIMENSIONS["epoch"]),
+            "layer": variable(("layer",), np.arange(len(wanted)), *DIMENSIONS["layer"]),
+        },
+        attrs={**deployment.chip.provenance, "writer": canonical_json(writer), "by": by, "samples": len(flat)},
+    )
+
+
+def _nominal(deployment: Deployment) -> Deployment:
+    """The network on a chip of the same design without device and effects."""
+    design = dataclasses.replace(deployment.chip.design, device=Ideal(), effects=())
+    return deploy(
+        deployment.network,
+        fabricate(design, seed=0),
+        window=deployment.window,
+        step=deployment.step,
+        engine=deployment.engine,
+        encoder=deployment.encoder,
+    )
+
+
+def _measured(deployment: Deployment, inputs: Array, first: int) -> list[Moments]:
+    """Present the samples, the first of number `first`; return what the columns of each array showed."""
+    layers = deployment.placement.layers
+    sums = [np.zeros((2, layer.wiring.columns)) for layer in layers]
+    counts: list[AnyArray] = [0.0] * (len(layers) - 1)
+    readout = deployment.chip.design.readout
+
+    def see(index: int, _first: int, state: StageState) -> bool:
+        if index < len(counts):
+            counts[index] = counts[index] + state.spikes.sum(0)
+        return False
+
+    def gather(value: AnyArray) -> None:
+        rates = [to_numpy(count) / deployment.window for count in counts]
+        values = (to_numpy(value) - readout.rest) / (readout.unit_drive * deployment.window)
+        for total, shown, layer in zip(sums, [*rates, values], layers, strict=True):
+            by_column = shown.reshape(len(shown), layer.wiring.columns, -1)
+            total += [by_column.sum((0, 2)), (by_column**2).sum((0, 2))]
+        counts[:] = [0.0] * len(counts)
+
+    full = len(inputs) // BATCH * BATCH
+    for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
+        offset = first if size == BATCH else first + full
+        starts = range(0, len(rows), size or 1)
+        batches: Iterator[Batch] = (
+            Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts
+        )
+        deployment.run(
+            batches, count=len(starts), size=size, purpose="recalibrate", watch=Watch(see=see), on_window=gather
+        )
+    found = []
+    for total, layer in zip(sums, layers, strict=True):
+        mean, square = total / (len(inputs) * layer.neurons / layer.wiring.columns)
+        found.append(Moments(mean, np.sqrt(np.maximum(square - mean**2, 0.0))))
+    return found
+
+
+def _together(moments: Moments) -> Moments:
+    """The moments of all columns of an array taken together."""
+    mean = moments.mean.mean()
+    std = np.sqrt(np.mean(moments.std**2 + (moments.mean - mean) ** 2))
+    return Moments(np.full_like(moments.mean, mean), np.full_like(moments.std, std))
+
+
+def _change(deployment: Deployment, index: int, now: Moments, aim: Moments) -> AnyArray:
+    """The change of an array's weights [rows, columns] that takes its columns from what they show to their aim."""
+    layer, cells = deployment.placement.layers[index], deployment.cells[index]
+    circuit = deployment.stages[index].circuit
+    varies = (now.std > 0) & (aim.std > 0)
+    gain = np.where(varies, aim.std / np.where(varies, now.std, 1.0), 1.0).clip(1 / LIMIT, LIMIT)
+    drive = 1.0 if layer.readout else circuit.firing_drive / (circuit.unit_drive * circuit.gain)
+    change = (gain - 1) * to_numpy(cells.wanted)
+    change[-layer.bias_rows :] += (aim.mean - gain * now.mean) * drive / layer.bias_rows
+    return like(change, cells.wanted)

@@ -1,0 +1,76 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import chipsim as cs
+from chipsim.arrays import to_numpy
+from chipsim.engines import Brian, Engine, Torch, Watch
+from chipsim.errors import ParameterError
+from chipsim.streams import stream
+
+FAST = Torch(dtype="float64", device="cpu", compile=False)
+
+
+@dataclass
+class Lesson:
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+def lesson(count: int = 12, size: int = 5, classes: int = 3) -> Lesson:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, count)
+    return Lesson(rng.uniform(0, 1, (count, size)) + 0.5 * np.eye(classes, size)[labels], labels)
+
+
+def deployed(*sizes: int, engine: Engine = FAST) -> cs.Deployment:
+    design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), headroom=100.0)
+    return cs.deploy(cs.Network.random(sizes, seed=0), cs.fabricate(design, seed=0), window=4, engine=engine)
+
+
+@pytest.mark.parametrize("engine", [FAST, Brian()], ids=["torch", "brian"])
+def test_a_change_is_the_slope_along_the_perturbation(engine: Engine) -> None:
+    """Of a read-out alone the loss is smooth: the change is -lr (D . dL/dW) D."""
+    snn, samples = deployed(5, 3, engine=engine), lesson()
+    before = to_numpy(snn.cells[0].wanted)
+    cs.perturb_in_the_loop(snn, samples, size=1e-4, optimiser=cs.SGD(lr=0.1), batch=12, seed=4, progress=False)
+    signs = stream(4, "perturbation").integers(0, 2, before.shape) * 2.0 - 1.0
+    weights = torch.tensor(before, requires_grad=True)
+    rows = torch.tensor(np.hstack([samples.inputs, np.ones((12, 1))]))
+    loss = torch.nn.functional.cross_entropy(4 * rows @ weights, torch.tensor(samples.labels))
+    (slope,) = torch.autograd.grad(loss, weights)
+    expected = -0.1 * (signs * slope.numpy()).sum() * signs
+    np.testing.assert_allclose(to_numpy(snn.cells[0].wanted) - before, expected, rtol=1e-5)
+
+
+def test_it_learns_a_small_task_from_its_loss_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[Watch | None] = []
+    original = Torch.run
+
+    def spied(self: Torch, *args: object, watch: Watch | None = None, **kwargs: object) -> None:
+        watched.append(watch)
+        original(self, *args, watch=watch, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Torch, "run", spied)
+    snn, samples = deployed(5, 12, 3), lesson(60)
+    history = cs.perturb_in_the_loop(
+        snn, samples, size=0.1, optimiser=cs.Adam(lr=0.02), batch=60, epochs=150, progress=False
+    )
+    assert watched == [None] * len(watched)  # nothing but outputs
+    assert float(history.loss[-10:].mean()) < 0.6 * float(history.loss[:10].mean())
+    assert history.attrs["method"] == "weight perturbation"
+    assert (history.writes[0] > 0).all()
+
+
+def test_impossible_perturbations_are_refused() -> None:
+    for size in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ParameterError, match="size of a perturbation"):
+            cs.perturb_in_the_loop(deployed(5, 3), lesson(), size=size)
+    with pytest.raises(ParameterError, match="a label for each of 12 samples"):
+        cs.perturb_in_the_loop(deployed(5, 3), Lesson(lesson().inputs, np.zeros(3, int)))
+    blank = cs.Network((cs.network.Dense(weight=np.zeros((5, 3)), bias=np.zeros(3)),))
+    snn = cs.deploy(blank, cs.fabricate(cs.ChipDesign(), seed=0), engine=FAST)
+    with pytest.raises(ParameterError, match="not all 0"):
+        cs.perturb_in_the_loop(snn, lesson())

@@ -1,0 +1,100 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import chipsim as cs
+from chipsim.arrays import to_numpy
+from chipsim.engines import Brian, Engine, Torch, Watch
+from chipsim.errors import ParameterError
+from chipsim.network import Conv2d, Dense
+
+FAST = Torch(dtype="float64", device="cpu", compile=False)
+SIZES = (8, 20, 15, 4)
+
+
+def inputs(count: int = 150, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 1.5, (count, size))
+
+
+def deployed(*effects: cs.Mismatch, engine: Engine = FAST, network: cs.Network | None = None) -> cs.Deployment:
+    design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), effects=effects, headroom=20.0)
+    network = network or cs.Network.random(SIZES, seed=0)
+    return cs.deploy(network, cs.fabricate(design, seed=1), window=24, engine=engine)
+
+
+@pytest.mark.parametrize("engine", [FAST, Brian()], ids=["torch", "brian"])
+def test_a_nominal_chip_is_left_alone(engine: Engine) -> None:
+    snn = deployed(engine=engine)
+    history = cs.recalibrate(snn, inputs(), rounds=2, progress=False)
+    assert not history.writes.any()
+    assert not history.deviation.any()
+
+
+def test_gains_of_columns_win_back_the_gains_of_neurons() -> None:
+    """A gain of a neuron is undone by the inverse gain of its column, weights and bias."""
+    snn = deployed(cs.Mismatch(sigma=0.3, kinds=("gain",)))
+    before = [to_numpy(cells.wanted) for cells in snn.cells]
+    history = cs.recalibrate(snn, inputs(400), rounds=10, progress=False)
+    drawn = snn.chip.frozen_neurons[0]["gain"]
+    layer = snn.placement.layers[0]
+    strong = np.abs(before[0]).max(axis=0) > 0.5
+    found = (to_numpy(snn.cells[0].wanted) / before[0])[: -layer.bias_rows].mean(axis=0)
+    np.testing.assert_allclose(found[strong] * drawn[layer.bank][strong], 1.0, atol=0.08)
+    assert (history.deviation[-1, :2] < 0.25 * history.deviation[0, :2]).all()
+
+
+def test_by_layer_all_columns_share_one_gain() -> None:
+    snn = deployed(cs.Mismatch(sigma=0.4, kinds=("gain", "cell_gain")))
+    before = [to_numpy(cells.wanted) for cells in snn.cells]
+    cs.recalibrate(snn, inputs(), by="layer", rounds=1, progress=False)
+    for layer, wanted, cells in zip(snn.placement.layers, before, snn.cells, strict=True):
+        gains = to_numpy(cells.wanted)[: -layer.bias_rows] / wanted[: -layer.bias_rows]
+        assert np.ptp(gains) < 1e-9
+        assert not np.isclose(gains.mean(), 1.0, atol=1e-6)
+
+
+def test_a_kernel_is_calibrated_over_its_positions() -> None:
+    kernel = Conv2d(weight=np.zeros((3, 1, 2, 2)), bias=np.zeros(3))
+    readout = Dense(weight=np.zeros((27, 3)), bias=np.zeros(3))
+    network = cs.Network((kernel, readout), (1, 4, 4)).redrawn(seed=0)
+    snn = deployed(cs.Mismatch(sigma=0.3, kinds=("cell_gain",)), network=network)
+    history = cs.recalibrate(snn, inputs(150, 16), progress=False)
+    assert float(history.deviation[-1, 0]) < 0.3 * float(history.deviation[0, 0])
+    assert to_numpy(snn.cells[0].wanted).shape == (5, 3)
+
+
+def test_it_reads_counts_and_outputs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Watch | None] = []
+    original = Torch.run
+
+    def spied(self: Torch, *args: object, watch: Watch | None = None, **kwargs: object) -> None:
+        asked.append(watch)
+        original(self, *args, watch=watch, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Torch, "run", spied)
+    cs.recalibrate(deployed(), inputs(), rounds=1, progress=False)
+    assert asked
+    assert all(watch is not None and not watch.v and not watch.gate for watch in asked)
+
+
+def test_it_repeats_and_says_what_it_did() -> None:
+    one, two = (cs.recalibrate(deployed(cs.Mismatch(sigma=0.3)), inputs(), rounds=2, progress=False) for _ in "ab")
+    assert one.identical(two)
+    assert one.attrs["by"] == "column"
+    assert {"units", "long_name"} <= set(one.deviation.attrs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [({"by": "neuron"}, 'by must be "column" or "layer"'), ({"rounds": 0}, "rounds must be a whole number")],
+)
+def test_impossible_recalibration_is_refused(arguments: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        cs.recalibrate(deployed(), inputs(), **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="at least 2 samples"):
+        cs.recalibrate(deployed(), inputs(1))
+    design = dataclasses.replace(cs.ChipDesign())
+    chips = [cs.fabricate(design, seed=seed) for seed in (0, 1)]
+    with pytest.raises(ParameterError, match="one chip at a time"):
+        cs.recalibrate(cs.deploy(cs.Network.random(SIZES, seed=0), chips, engine=FAST), inputs())
