@@ -10,6 +10,7 @@ whose partial sums add as currents, so one product with the whole matrix is exac
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +40,16 @@ class Cells:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
-    """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale."""
+    """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale, a
+    number as the deployment's engine computes with it.
+    """
 
     device: Device
     effects: tuple[tuple[Effect, Mapping[str, AnyArray]], ...]
-    w_max: float
+    w_max: Any
 
     @property
-    def g_scale(self) -> float:
+    def g_scale(self) -> Any:
         """Conductance of a weight of 1 [S]."""
         return (self.device.g_max - self.device.g_min) / self.w_max
 
@@ -61,11 +64,11 @@ class Crossbar:
         g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
         return self.device.quantise(g + self.device.g_min if self.device.g_min else g)
 
-    def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams, time: float) -> Cells:
+    def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams | None, time: Any) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.
 
         Each written cell meets the device's programming noise afresh, around its target. rng: a stream, or one for
-        each chip.
+        each chip; None for a device that draws nothing.
         """
         wanted = self.clip(wanted)
         xp, target = namespace(wanted), self.targets(wanted)
@@ -79,8 +82,10 @@ class Crossbar:
             g = effect.programme(g, frozen)
         return Cells(wanted=wanted, target=target, g=g, written=written)
 
-    def _programmed(self, target: AnyArray, before: AnyArray, moved: AnyArray, rng: Streams) -> AnyArray:
-        if not isinstance(rng, np.random.Generator):
+    def _programmed(self, target: AnyArray, before: AnyArray, moved: AnyArray, rng: Streams | None) -> AnyArray:
+        if not self.device.draws:  # an unwritten cell is where a write would leave it
+            return self.device.written(target, None)
+        if isinstance(rng, Sequence):
             chips = [
                 self._programmed(
                     target[:, k], None if before is None else before[:, k], None if moved is None else moved[:, k], one
@@ -88,10 +93,10 @@ class Crossbar:
                 for k, one in enumerate(rng)
             ]
             return namespace(target).stack(chips, axis=1)
-        if moved is None or not self.device.draws:  # without noise, an unwritten cell is where a write would leave it
-            return self.device.programme(target, rng)
+        if moved is None:
+            return self.device.written(target, rng)
         g = namespace(target).asarray(before, copy=True)
-        g[moved] = self.device.programme(target[moved], rng)
+        g[moved] = self.device.written(target[moved], rng)
         return g
 
     def seen(self, cells: Cells) -> AnyArray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
@@ -49,6 +49,21 @@ class Batch:
     numbers: Sequence[int]
 
 
+class Driving(NamedTuple):
+    """What an array gives its neurons: weights [rows, columns] in units of the port, and the variance of reading them
+    (None where it is quiet).
+    """
+
+    weights: AnyArray
+    variance: AnyArray | None
+
+
+def driving(array: Crossbar, cells: Cells, unit: Any) -> Driving:
+    """Return what an array gives its neurons; unit: the circuit's unit drive."""
+    variance = array.variance(cells)
+    return Driving(array.weights(cells) * unit, None if variance is None else variance * unit**2)
+
+
 class Deployment:
     """A network deployed on a chip; made by `deploy`.
 
@@ -77,7 +92,7 @@ class Deployment:
             Crossbar(
                 device=chip.design.device,
                 effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
-                w_max=layer.w_max,
+                w_max=engine.scalar(layer.w_max),
             )
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
         )
@@ -88,10 +103,7 @@ class Deployment:
             array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
             for array, layer in zip(self.arrays, self.placement.layers, strict=True)
         ]
-        self._driving: list[AnyArray] = [None] * len(self.stages)
-        self._variance: list[AnyArray] = [None] * len(self.stages)
-        for index in range(len(self.stages)):
-            self._refresh(index)
+        self._driving = [self._now(index) for index in range(len(self.stages))]
 
     def _for_each(self, values: Array) -> Array:
         return values if len(self.chips) == 1 else np.broadcast_to(values, (len(self.chips), *values.shape))
@@ -110,10 +122,10 @@ class Deployment:
                 name: np.stack([bank[name][layer.bank] for bank in banks]) if len(banks) > 1 else values[layer.bank]
                 for name, values in banks[0].items()
             },
-            weights=lambda: self._driving[index],
+            weights=lambda: self._driving[index].weights,
             wiring=layer.wiring,
             bias_rows=layer.bias_rows,
-            variance=lambda: self._variance[index],
+            variance=lambda: self._driving[index].variance,
             shortcut=self._shortcut(layer, circuit),
             grid_in=None if index else grids["rows"],
             grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
@@ -134,12 +146,9 @@ class Deployment:
         found = [grid for effect in self.chip.design.acting if (grid := getattr(effect, side)()) is not None]
         return found[0] if found else None
 
-    def _refresh(self, index: int) -> None:
-        """Take up what the cells of a layer are now."""
-        array, cells, unit = self.arrays[index], self.cells[index], self.stages[index].circuit.unit_drive
-        self._driving[index] = array.weights(cells) * unit
-        variance = array.variance(cells)
-        self._variance[index] = None if variance is None else variance * unit**2
+    def _now(self, index: int) -> Driving:
+        """What the cells of a layer give its neurons now."""
+        return driving(self.arrays[index], self.cells[index], self.stages[index].circuit.unit_drive)
 
     def write_stream(self) -> Streams:
         """Return the stream of the next write's programming noise; one for each of several chips."""
@@ -147,10 +156,10 @@ class Deployment:
         streams = [stream(chip.seed, "programme", self._seed, self._writes) for chip in self.chips]
         return streams if len(streams) > 1 else streams[0]
 
-    def write(self, layer: int, cells: Cells) -> None:
-        """Put new cells in place of a layer's, as a writer left them."""
+    def write(self, layer: int, cells: Cells, given: Driving | None = None) -> None:
+        """Put new cells in place of a layer's, as a writer left them; given: what they give, where that is known."""
         self.cells[layer] = cells
-        self._refresh(layer)
+        self._driving[layer] = given or self._now(layer)
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
@@ -184,9 +193,9 @@ class Deployment:
         noise = tuple(tuple(source.values()) or None for source in sources)
         reads = tuple(
             None
-            if variance is None
+            if given.variance is None
             else tuple(noise_key(chip.seed, "read", self._seed, purpose, index) for chip in self.chips)
-            for index, variance in enumerate(self._variance)
+            for index, given in enumerate(self._driving)
         )
 
         def windows() -> Iterator[Window]:

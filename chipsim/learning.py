@@ -94,7 +94,10 @@ def learn(
     if not len(lessons):
         raise ParameterError("learn needs at least one sample; the targets are empty")
     writer, optimiser = writer or Direct(), optimiser or Adam()
-    teacher = _Teaching(deployment, rule, writer, optimiser, update == "step", epochs * len(lessons))
+    every_step = update == "step"
+    updates = epochs * math.ceil(len(lessons) / size) * (deployment.window if every_step else 1)
+    controller = Controller(deployment, writer, optimiser, updates)
+    teacher = _Teaching(deployment, rule, controller, every_step, epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
     history: list[tuple[Array, Array]] = []
     for epoch in range(epochs):
@@ -163,9 +166,9 @@ class _Teaching:
     """One run of `learn`: the rule's state of the window at hand, the optimiser's of the run."""
 
     def __init__(
-        self, deployment: Deployment, rule: Rule, writer: Writer, optimiser: Optimiser, every_step: bool, total: int
+        self, deployment: Deployment, rule: Rule, controller: Controller, every_step: bool, total: int
     ) -> None:
-        self.deployment, self.rule, self.controller = deployment, rule, Controller(deployment, writer, optimiser)
+        self.deployment, self.rule, self.controller = deployment, rule, controller
         self.every_step, self.total, self.done = every_step, total, 0
         self.layers = deployment.placement.layers
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)

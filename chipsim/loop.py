@@ -3,6 +3,7 @@
 An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
+from array_api_compat import device
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.deployment import Deployment
+from chipsim.crossbar import Cells, Crossbar, Streams
+from chipsim.deployment import Deployment, Driving, driving
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
 from chipsim.writers import Writer
@@ -79,10 +82,12 @@ class SGD(Optimiser):
 
 
 class Moments(NamedTuple):
-    """Adam's state: what lr counts in, number of steps, running first and second moments of the gradient."""
+    """Adam's state: what lr counts in, number of steps [array of no dimension, so that a compiler takes it as a number
+    that changes], running first and second moments of the gradient.
+    """
 
     unit: AnyArray
-    steps: int
+    steps: AnyArray
     first: AnyArray
     second: AnyArray
 
@@ -100,7 +105,9 @@ class Adam(Optimiser):
     epsilon: float = quantity(1e-8, "1", (1e-30, 1.0), "Kingma and Ba 2015")
 
     def init(self, weights: AnyArray) -> Moments:
-        return Moments(self.unit(weights), 0, weights * 0.0, weights * 0.0)
+        xp = namespace(weights)
+        steps = xp.zeros((), dtype=xp.float64, device=device(weights))
+        return Moments(self.unit(weights), steps, weights * 0.0, weights * 0.0)
 
     def step(self, state: Moments, gradient: AnyArray, progress: float) -> tuple[Moments, AnyArray]:
         steps = state.steps + 1
@@ -111,21 +118,47 @@ class Adam(Optimiser):
         return Moments(state.unit, steps, first, second), change
 
 
+CELL_SECONDS = 2e-8
+"""What an update takes for one of the cells of an array when it is not compiled, about."""
+
+
+def update(
+    optimiser: Optimiser, writer: Writer, array: Crossbar, unit: Any, state: Any, gradient: AnyArray, progress: Any,
+    cells: Cells, rng: Streams | None, time: Any,
+) -> tuple[Any, Cells, AnyArray, Driving]:  # fmt: skip
+    """Take a gradient to the cells of one array; return the optimiser's state, the cells, how many of them were
+    written, and what the array gives its neurons from now on.
+    """
+    state, change = optimiser.step(state, gradient, progress)
+    written = writer.write(array, cells, change, rng, time)
+    return state, written, (written.target != cells.target).sum(), driving(array, written, unit)
+
+
 class Controller:
     """Takes gradients to the cells of a deployment: the optimiser's memory of every array, and the writer.
 
+    expected: about how many updates of each array there will be, which says whether compiling them is worth it.
     writes [layers]: cell writes so far; a caller may set it to 0.
     """
 
-    def __init__(self, deployment: Deployment, writer: Writer, optimiser: Optimiser) -> None:
+    def __init__(self, deployment: Deployment, writer: Writer, optimiser: Optimiser, expected: int = 0) -> None:
         self.deployment, self.writer, self.optimiser = deployment, writer, optimiser
+        self.pure = writer.pure and not deployment.chip.design.device.draws
+        work = CELL_SECONDS * expected * sum(math.prod(cells.g.shape) for cells in deployment.cells)
+        self.update = deployment.engine.fused(update, work) if self.pure else update
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
         self.writes = np.zeros(len(self.states))
 
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
-        self.states[index], change = self.optimiser.step(self.states[index], gradient, progress)
-        self.change(index, change)
+        deployment, scalar = self.deployment, self.deployment.engine.scalar
+        self.states[index], written, moved, given = self.update(
+            self.optimiser, self.writer, deployment.arrays[index], scalar(deployment.stages[index].circuit.unit_drive),
+            self.states[index], gradient, scalar(progress), deployment.cells[index],
+            None if self.pure else deployment.write_stream(), scalar(deployment.time),
+        )  # fmt: skip
+        self.writes[index] += float(moved)
+        deployment.write(index, written, given)
 
     def change(self, index: int, change: AnyArray) -> None:
         """Let the writer write a change [rows, columns] of an array's weights."""

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
+from scipy import stats
 
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.schema import DIMENSIONS, VERSION, VOLATILE
@@ -100,6 +101,26 @@ def spread(array: xr.DataArray) -> xr.Dataset:
             "highest": array.max(over),
         }
     )
+
+
+def interval(array: xr.DataArray, level: float = 0.95) -> xr.Dataset:
+    """Confidence interval of the mean over chips and seeds, `low` and `high`: mean +- t s / sqrt(n), Student's t with
+    n - 1 degrees of freedom; NaN for a single chip.
+    """
+    over = [dimension for dimension in REPEATS if dimension in array.dims]
+    count = int(np.prod([array.sizes[dimension] for dimension in over]))
+    mean = array.mean(over)
+    if count < 2:
+        return xr.Dataset({"low": mean * np.nan, "high": mean * np.nan})
+    half = stats.t.ppf(0.5 + level / 2, count - 1) * array.std(over, ddof=1) / np.sqrt(count)
+    return xr.Dataset({"low": mean - half, "high": mean + half})
+
+
+def share_interval(hits: xr.DataArray, count: int, level: float = 0.95) -> xr.Dataset:
+    """Confidence interval of a share of `hits` in `count`, `low` and `high` (Wilson 1927)."""
+    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    middle, half = hits + z2 / 2, np.sqrt(z2) * np.sqrt(hits * (count - hits) / count + z2 / 4)
+    return xr.Dataset({"low": (middle - half) / (count + z2), "high": (middle + half) / (count + z2)})
 
 
 # --------------------------------------------------------------------------------------------------- files

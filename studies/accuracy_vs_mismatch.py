@@ -13,7 +13,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, passes, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, passes, prepare, taught
 
 STAGES = ("before", "after")
 
@@ -45,23 +45,15 @@ def trial(trial: Trial) -> xr.Dataset:
     after = snn.accuracy(found.judged)
     return xr.Dataset(
         {
-            "accuracy": (
-                "stage",
-                [before, after],
-                {"units": "1", "long_name": f"share of {found.split} samples classified right"},
-            ),
-            "teacher": ((), found.teacher.accuracy(found.judged), _named(f"{found.split} score of the teacher")),
-            "samples": ((), samples * epochs, _named("learning samples presented")),
-            "chip_design": ((), canonical_json(drawn), _named("design of the chip, as JSON")),
-            "chip_hash": ((), chip.hash, _named("SHA-256 of the chip")),
-            "effect_report": ((), snn.effect_report().to_json(), _named("effects that acted, as JSON")),
+            "accuracy": ("stage", [before, after], named(f"share of {found.split} samples classified right")),
+            "teacher": ((), found.teacher.accuracy(found.judged), named(f"{found.split} score of the teacher")),
+            "samples": ((), samples * epochs, named("learning samples presented")),
+            "chip_design": ((), canonical_json(drawn), named("design of the chip, as JSON")),
+            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            "effect_report": ((), snn.effect_report().to_json(), named("effects that acted, as JSON")),
         },
         coords={"stage": np.array(STAGES)},
     )
-
-
-def _named(long_name: str) -> dict[str, str]:
-    return {"units": "1", "long_name": long_name}
 
 
 STUDY = Study(

@@ -247,13 +247,19 @@ def _draw(dataset: "xr.Dataset", path: Path) -> None:
 
 
 def _print_tables(dataset: "xr.Dataset") -> None:
-    """Print mean, standard deviation and extremes over chips, a row per point, a group of columns per stage."""
+    """Print mean, standard deviation and extremes over chips, a row per point, a group of columns per stage, and what
+    the study's figure has to say.
+    """
+    from chipsim import plots
+
     console = Console()
     attributes = dataset.attrs
     _say(f"{attributes['question']}\nstudy {shown(attributes['study'])}, data set {attributes['dataset']}, "
          f"seed {attributes['seed']}\n")  # fmt: skip
     for name in json.loads(attributes["table"]):
         console.print(_table(dataset[name]))
+    if words := plots.words(attributes["figure"], dataset):
+        _say(f"\n{words}")
 
 
 def _table(array: "xr.DataArray") -> Table:

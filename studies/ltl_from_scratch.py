@@ -14,7 +14,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, optimiser, peak_memory, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, peak_memory, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),
@@ -64,18 +64,13 @@ def trial(trial: Trial) -> xr.Dataset:
         progress=False,
         on_epoch=judge,
     )
-    named = {"units": "1", "long_name": f"share of {found.split} samples classified right"}
     return xr.Dataset(
         {
-            "accuracy": ("epoch", accuracy, named),
-            "teacher": (
-                (),
-                found.teacher.accuracy(found.judged),
-                {**named, "long_name": f"{found.split} score of the teacher"},
-            ),
-            "samples": ((), samples, {**named, "long_name": "learning samples per epoch"}),
-            "wall_time": ("epoch", seconds, {"units": "s", "long_name": "time that the epoch's learning took"}),
-            "peak_memory": ("epoch", memory, {"units": "bytes", "long_name": "largest memory of the process so far"}),
+            "accuracy": ("epoch", accuracy, named(f"share of {found.split} samples classified right")),
+            "teacher": ((), found.teacher.accuracy(found.judged), named(f"{found.split} score of the teacher")),
+            "samples": ((), samples, named("learning samples per epoch")),
+            "wall_time": ("epoch", seconds, named("time that the epoch's learning took", "s")),
+            "peak_memory": ("epoch", memory, named("largest memory of the process so far", "bytes")),
         },
         coords={"epoch": np.arange(1, len(accuracy) + 1)},
     )

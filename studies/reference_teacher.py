@@ -73,12 +73,20 @@ class Taught:
         return self.data.test if self.split == "test" else self.data.validation
 
 
-def taught(settings: Settings, *, progress: bool = False) -> Taught:
-    """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
+def taught(settings: Settings, *, noise: float = 0.0, progress: bool = False) -> Taught:
+    """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet; noise: of its
+    training.
+    """
     data = datasets.load(settings.dataset)
     network = str(settings.options["network"])
-    teacher = train(NETWORKS[network](data), data, seed=settings.seed, progress=progress, **TRAINING.get(network, {}))
+    options = TRAINING.get(network, {})
+    teacher = train(NETWORKS[network](data), data, seed=settings.seed, noise=noise, progress=progress, **options)
     return Taught(data, teacher, str(settings.options["split"]))
+
+
+def named(long_name: str, units: str = "1") -> dict[str, str]:
+    """Return the attributes of a variable of a result."""
+    return {"units": units, "long_name": long_name}
 
 
 def engine(settings: Settings) -> Engine:

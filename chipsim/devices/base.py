@@ -52,8 +52,8 @@ class Device(Parameters, ABC):
                 f"{type(self).__name__} cannot be programmed to {low:g} .. {high:g} S: "
                 f"valid range {self.g_min:g} to {self.g_max:g} S"
             )
-        return self._written(target, rng)
+        return self.written(target, rng)
 
     @abstractmethod
-    def _written(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
-        """Conductances after a write to targets that are within range."""
+    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
+        """Return the conductances [S] after a write to targets that are known to be within range."""

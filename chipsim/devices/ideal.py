@@ -18,5 +18,5 @@ class Ideal(Device):
     [1e-06]
     """
 
-    def _written(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
+    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
         return target

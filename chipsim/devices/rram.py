@@ -39,7 +39,8 @@ class Rram(Device):
         """Standard deviation of the programmed conductance [S] around the target `g` [S]."""
         return namespace(g).clip(self.sigma_offset + self.sigma_slope * g, min=0.0)
 
-    def _written(self, target: AnyArray, rng: np.random.Generator) -> AnyArray:
+    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
+        assert rng is not None
         drawn = like(rng.standard_normal(tuple(target.shape)), target)
         return namespace(target).clip(target + self.sigma(target) * drawn, min=0.0)
 

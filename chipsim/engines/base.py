@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from chipsim.streams import White
 from chipsim.wiring import Wiring
 
 Array = NDArray[np.float64]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def gridded(values: AnyArray, grid: Grid | None) -> AnyArray:
@@ -152,6 +154,16 @@ class Engine(ABC):
     @abstractmethod
     def array(self, values: NDArray[np.floating]) -> AnyArray:
         """Return values as an array of the kind that this engine computes with."""
+
+    def scalar(self, value: float) -> Any:
+        """Return a number as this engine computes with it."""
+        return value
+
+    def fused(self, function: F, seconds: float) -> F:
+        """Return a function of arrays, of about `seconds` of work in all, as this engine runs it best: as it is, or
+        compiled; it is given numbers that change as `scalar` gives them.
+        """
+        return function
 
     @abstractmethod
     def outer(self, stage: Stage, inputs: AnyArray, bias: Sequence[float], delta: AnyArray, *, held: bool) -> AnyArray:

@@ -10,6 +10,7 @@ import logging
 import math
 import operator
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window, gridded
+from chipsim.engines.base import Array, Engine, F, OnWindow, Stage, StageState, Watch, Window, gridded
 from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
 from chipsim.errors import ParameterError
 from chipsim.streams import FIRST, GAMMA, SECOND, sample_keys
@@ -74,6 +75,24 @@ class Torch(Engine):
 
     def array(self, values: NDArray[np.floating]) -> Tensor:
         return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
+
+    def scalar(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
+
+    def fused(self, function: F, seconds: float) -> F:
+        return _compiled(function) if self.compiles(f"compiled {function.__name__}", seconds) else function
+
+    def compiles(self, what: str, seconds: float) -> bool:
+        """Return whether to compile what takes `seconds` without: on request, or once that much was to do."""
+        _spent[0] += seconds
+        wanted = self.compile if self.compile is not None else _spent[0] > COMPILE_SECONDS
+        if wanted and not _compiler_found(self.device):
+            log.warning("no C++ compiler was found: the fast engine runs without torch.compile")
+            return False
+        log.info(
+            "%s: about %.1f s of work without compiling, %.1f s so far", what if wanted else "eager", seconds, _spent[0]
+        )
+        return wanted
 
     @torch.no_grad()
     def outer(self, stage: Stage, inputs: Tensor, bias: Sequence[float], delta: Tensor, *, held: bool) -> Tensor:
@@ -266,10 +285,17 @@ _spent = [0.0]
 
 
 @functools.cache
-def _compiled_scan() -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any]) -> Any:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-    compiled: Callable[..., Any] = torch.compile(scan, dynamic=True)
-    return compiled
+    compiled = torch.compile(function, dynamic=True)
+
+    @functools.wraps(function)
+    def quiet(*args: Any) -> Any:
+        with warnings.catch_warnings():  # the namespace of arrays is looked up behind a cache, which dynamo mentions
+            warnings.filterwarnings("ignore", message="(?s).*functools.lru_cache")
+            return compiled(*args)
+
+    return quiet
 
 
 def _compiler_found(device: str) -> bool:
@@ -374,14 +400,7 @@ class _Run:
         noisy = [sum(isinstance(given, tuple) for given in window.noise), sum(key is not None for key in window.reads)]
         per_neuron = [bank.work * NODE_SECONDS + any(noisy) * NORMAL_SECONDS for bank in self.banks]
         expected = work * sum(t * bank.stage.neurons for t, bank in zip(per_neuron, self.banks, strict=True))
-        _spent[0] += expected
-        wanted = engine.compile if engine.compile is not None else _spent[0] > COMPILE_SECONDS
-        if wanted and not _compiler_found(engine.device):
-            log.warning("no C++ compiler was found: the fast engine runs without torch.compile")
-            wanted = False
-        how = "compiled" if wanted else "eager"
-        log.info("%s scan: about %.1f s of work without compiling, %.1f s so far", how, expected, _spent[0])
-        return _compiled_scan() if wanted else scan
+        return engine.fused(scan, expected)
 
     def window(self, window: Window) -> None:
         """Run one window through all chunks."""

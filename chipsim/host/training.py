@@ -1,5 +1,6 @@
 """train_in_the_loop(): the one loop of all host methods."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
@@ -50,7 +51,8 @@ def train_in_the_loop(
     """
     labels = _labels(samples, batch, epochs)
     writer, optimiser = writer or Direct(), optimiser or Adam()
-    host = _Host(deployment, method, Controller(deployment, writer, optimiser), epochs * len(labels))
+    controller = Controller(deployment, writer, optimiser, epochs * math.ceil(len(labels) / batch))
+    host = _Host(deployment, method, controller, epochs * len(labels))
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
     return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
         {name: canonical_json(part) for name, part in parts.items()}

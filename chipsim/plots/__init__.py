@@ -1,24 +1,36 @@
 """Figures: `data(dataset)` gives the numbers, `draw(axes, data)` the drawing; one module each, registered in ALL.
 
+A module of several panels says so in PANELS = (rows, columns) and draws on an array of axes; SIZE is that of its
+picture in inches. One that defines `words(data)` has something to say beside the tables of a result.
+
 Only this folder imports matplotlib, and only when something is drawn.
 """
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots import canvas, degradation, learning_curve
+from chipsim.plots import canvas, comparison, degradation, learning_curve
 from chipsim.results import replace_file
 
-ALL: dict[str, ModuleType] = {"degradation": degradation, "learning_curve": learning_curve}
+ALL: dict[str, ModuleType] = {"comparison": comparison, "degradation": degradation, "learning_curve": learning_curve}
 
 
 def save(name: str, dataset: xr.Dataset, path: Path) -> None:
     """Draw the figure called `name` of `dataset` into `path`; the ending says the format (png, pdf, svg)."""
     if name not in ALL:
         raise ParameterError(f"unknown figure {name!r}; known: {', '.join(ALL)}")
-    numbers = ALL[name].data(dataset)
-    content = canvas.render(lambda axes: ALL[name].draw(axes, numbers), path.suffix.lstrip(".") or "png")
+    module = ALL[name]
+    numbers = module.data(dataset)
+    layout = {key.lower(): getattr(module, key) for key in ("PANELS", "SIZE") if hasattr(module, key)}
+    content = canvas.render(lambda axes: module.draw(axes, numbers), path.suffix.lstrip(".") or "png", **layout)
     replace_file(path, content)
+
+
+def words(name: str, dataset: xr.Dataset) -> str:
+    """What the figure called `name` says of `dataset` in words; empty where it leaves that to the tables."""
+    module: Any = ALL.get(name)
+    return str(module.words(module.data(dataset))) if hasattr(module, "words") else ""

@@ -22,8 +22,15 @@ STYLE: dict[str, Any] = {
 }
 
 
-def render(draw: Callable[[Any], None], kind: str) -> bytes:
-    """Let `draw` draw on new axes, and return the picture as a file of type `kind` (png, pdf, svg)."""
+def render(
+    draw: Callable[[Any], None],
+    kind: str,
+    panels: tuple[int, int] = (1, 1),
+    size: tuple[float, float] = (5.6, 3.8),
+) -> bytes:
+    """Let `draw` draw on new axes, or on an array [rows, columns] of them if there are several `panels`; return the
+    picture, of `size` in inches, as a file of type `kind` (png, pdf, svg).
+    """
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,10 +39,10 @@ def render(draw: Callable[[Any], None], kind: str) -> bytes:
         raise ChipsimError("figures need matplotlib, which is not installed; pip install 'chipsim[plots]'") from error
     style: Any = {**mpl.rcParamsDefault, **STYLE}
     with mpl.rc_context(style):
-        figure = Figure(figsize=(5.6, 3.8), dpi=200, layout="constrained")
+        figure = Figure(figsize=size, dpi=200, layout="constrained")
         if kind not in FigureCanvasAgg(figure).get_supported_filetypes():
             raise ParameterError(f"cannot draw a figure of type {kind!r}; take png, pdf or svg")
-        draw(figure.add_subplot())
+        draw(figure.add_subplot() if panels == (1, 1) else figure.subplots(*panels, squeeze=False))
         content = io.BytesIO()
         figure.savefig(content, format=kind)
     return content.getvalue()

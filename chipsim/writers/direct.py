@@ -1,7 +1,7 @@
 """The direct writer: a controller that remembers the weights it wants."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, ClassVar, final
 
 from chipsim.arrays import AnyArray
 from chipsim.crossbar import Cells, Crossbar, Streams
@@ -17,5 +17,7 @@ class Direct(Writer):
     The controller's memory of `wanted` is exact (a digital copy of every weight).
     """
 
-    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams, time: float) -> Cells:
+    pure: ClassVar[bool] = True
+
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         return array.programme(cells, cells.wanted + change, rng, time)

@@ -15,7 +15,7 @@ import chipsim as cs
 from chipsim.circuits import DPI, LIF
 from chipsim.engines import Brian, Stage, Torch, Window
 from chipsim.engines.lowering import ELAPSED, FOREVER, lower
-from chipsim.engines.torch import Chunk, _compiled_scan
+from chipsim.engines.torch import Chunk, _compiled, scan
 
 SIZES, T, BATCH = (784, 512, 512, 10), 16, 128
 NEURONS = 262_144
@@ -77,10 +77,10 @@ def advance(circuit, step, drive, dtype, steps):
     chunk = Chunk(
         drive=drive.to(dtype), sigma=None, grid=None, extra=None, noise=None, white=(), read=None, places=None
     )
-    scan = _compiled_scan()
+    compiled = _compiled(scan)
 
     def run():
-        spikes, _, state[0] = scan(lowered.step, steps, chunk, state[0], constants, False)
+        spikes, _, state[0] = compiled(lowered.step, steps, chunk, state[0], constants, False)
         return spikes
 
     return run

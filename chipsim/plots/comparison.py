@@ -1,0 +1,139 @@
+"""Ways to win a chip back beside each other: accuracy of every chip, and yield, for each method and strength.
+
+Yield is the share of chips that come within one point of the ideal chip: of the same circuit, at strength 0, before
+anything was learned. Differences between methods are taken die by die, against the reference method.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from chipsim.errors import ParameterError
+from chipsim.plots.curves import COLOURS
+from chipsim.results import interval, share_interval
+
+PANELS, SIZE = (1, 2), (9.6, 5.6)
+WITHIN = 0.01
+REFERENCE = "ltl-online"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The numbers of a figure, as variables over (method, sigma).
+
+    mean, low, high: accuracy after learning and the 95 % confidence interval of its mean over chips; worst: of the
+    chips; before: the mean before learning; yielded, yield_low, yield_high: share of chips within one point of the
+    ideal chip, and its 95 % interval; ahead, ahead_low, ahead_high: mean difference to `reference`, paired by chip.
+    dots (chip, method, sigma): accuracy of every chip.
+    """
+
+    numbers: xr.Dataset
+    ideal: xr.DataArray
+    reference: str
+    title: str
+
+
+def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
+    """The numbers of a study over chip, method, sigma and stage."""
+    accuracy = dataset["accuracy"]
+    if missing := {"chip", "method", "sigma", "stage"} - set(accuracy.dims):
+        raise ParameterError(f"a comparison needs the dimension {min(missing)!r}, which this result does not have")
+    methods = [str(name) for name in dataset["method"].values]
+    reference = reference if reference in methods else methods[0]
+    after, before = accuracy.sel(stage="after", drop=True), accuracy.sel(stage="before", drop=True)
+    ideal = before.sel(sigma=float(dataset["sigma"].min()), drop=True)  # (chip, method)
+    hits = (after >= ideal - WITHIN).sum("chip")
+    count = dataset.sizes["chip"]
+    ahead = after - after.sel(method=reference, drop=True)
+    found = {
+        "mean": after.mean("chip"),
+        "worst": after.min("chip"),
+        "before": before.mean("chip"),
+        "yielded": hits / count,
+        "ahead": ahead.mean("chip"),
+        "dots": after,
+    }
+    for name, limits in (
+        ("", interval(after)),
+        ("yield_", share_interval(hits, count)),
+        ("ahead_", interval(ahead)),
+    ):
+        found |= {f"{name}low": limits["low"], f"{name}high": limits["high"]}
+    return Comparison(
+        numbers=xr.Dataset(found),
+        ideal=ideal.mean("chip"),
+        reference=reference,
+        title=f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip(),
+    )
+
+
+def _ranked(numbers: xr.Dataset) -> list[str]:
+    """Methods, the worst first, by their mean at the strength in the middle of those above 0."""
+    strengths = [float(value) for value in numbers["sigma"].values if value > 0] or [float(numbers["sigma"].max())]
+    means = numbers["mean"].sel(sigma=strengths[len(strengths) // 2])
+    return [str(name) for name in numbers["method"].values[np.argsort(means.values, kind="stable")]]
+
+
+def draw(axes: Any, data: Comparison) -> None:
+    """Draw accuracy (left: mean, interval and every chip) and yield (right: chips out of all) by method."""
+    left, right = axes[0]
+    order = _ranked(data.numbers)
+    numbers = data.numbers.sel({"method": order})
+    sigmas = [float(value) for value in numbers["sigma"].values]
+    offsets = np.linspace(0.32, -0.32, len(sigmas)) if len(sigmas) > 1 else np.zeros(1)
+    rows = np.arange(len(order), dtype=float)
+    for index, (sigma, offset) in enumerate(zip(sigmas, offsets, strict=True)):
+        part, colour = numbers.sel(sigma=sigma), COLOURS[index % len(COLOURS)]
+        dots = 100 * part["dots"].transpose("chip", "method").values
+        at = np.broadcast_to(rows + offset, dots.shape)
+        left.scatter(dots, at, s=6, color=colour, alpha=0.35, linewidth=0)
+        left.hlines(rows + offset, 100 * part["low"], 100 * part["high"], color=colour, linewidth=1.4)
+        left.scatter(
+            100 * part["mean"], rows + offset, s=20, color=colour, edgecolor="white", linewidth=0.6, zorder=4,
+            label=f"{sigma:g}",
+        )  # fmt: skip
+    lowest = 100 * float(numbers["mean"].min())
+    left.set_xlim(left=max(0.0, lowest - 4))
+    left.set_yticks(rows, order)
+    left.set_ylim(-0.6, len(order) - 0.4)
+    left.grid(visible=False, axis="y")
+    left.set_xlabel("accuracy after learning [%]: mean, 95 % interval, chips")
+    left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="lower left", alignment="left")
+    if data.title:
+        left.set_title(data.title, loc="left", fontsize=10.5, color="#222222")
+    right.imshow(
+        numbers["yielded"].transpose("method", "sigma"), cmap="Greens", vmin=0, vmax=1.3, aspect="auto", origin="lower"
+    )
+    chips = numbers.sizes["chip"]
+    for row, column in np.ndindex(len(order), len(sigmas)):
+        share = float(numbers["yielded"].transpose("method", "sigma")[row, column])
+        right.text(column, row, f"{round(share * chips)}", ha="center", va="center", fontsize=8.5, color="#222222")
+    right.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
+    right.set_yticks([])
+    right.set_ylim(-0.6, len(order) - 0.4)
+    right.grid(visible=False)
+    right.set_xlabel("sigma")
+    right.set_title(f"yield: of {chips} chips, within 1 point of the ideal chip", loc="left", fontsize=9.5)
+
+
+def words(data: Comparison) -> str:
+    """A table: of each method and strength the mean with its interval, the worst chip, the yield, and the lead."""
+    numbers = data.numbers
+    lines = [
+        f"95 % confidence intervals; yield: chips within 1 point of the ideal chip; lead: over {data.reference}, "
+        "paired by chip, in points",
+        f"{'method':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{'yield':>8}{'interval':>14}{'lead':>8}{'interval':>17}",
+    ]
+    for method in reversed(_ranked(numbers)):
+        for sigma in numbers["sigma"].values:
+            part = {name: float(numbers[name].sel(method=method, sigma=sigma)) for name in numbers if name != "dots"}
+            percent = {name: 100 * value for name, value in part.items()}
+            lines.append(
+                f"{method:22}{sigma:6g}{percent['mean']:8.2f}"
+                f"{percent['low']:9.2f}..{percent['high']:5.2f}{percent['worst']:8.2f}{percent['yielded']:6.0f} %"
+                f"{percent['yield_low']:8.0f}..{percent['yield_high']:3.0f}%"
+                f"{percent['ahead']:+8.2f}{percent['ahead_low']:+9.2f}..{percent['ahead_high']:+5.2f}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""How much does each way of learning win back from mismatch?
+
+The teacher's network is put on the same dies once for each method, which learns there from the same `samples`: local
+rules on the chip, the papers' host methods with the chip in the loop, and the baselines that local learning has to
+beat. Spike-count learning needs neurons without leak and has the same dies with those. See `studies.methods`.
+"""
+
+import dataclasses
+
+import numpy as np
+import xarray as xr
+
+import chipsim as cs
+from chipsim.factor import Factor
+from chipsim.study import Settings, Study, Trial
+from studies.methods import METHODS, Lesson
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, taught
+
+STAGES = ("before", "after")
+OPTIONS = tuple(option for option in LEARNING if option.name not in ("lr", "lr_unit"))
+
+
+def design(settings: Settings) -> cs.ChipDesign:
+    """The chip without mismatch: LIF neurons and ideal cells."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
+
+
+def prepare(settings: Settings) -> None:
+    """Train and store the teacher before the trials ask for it."""
+    taught(settings, progress=True)
+
+
+def trial(trial: Trial) -> xr.Dataset:
+    """Measure one chip with one method at one sigma, before and after learning."""
+    options, method = trial.settings.options, METHODS[str(trial.point["method"])]
+    sigma, percentile = float(trial.point["sigma"]), float(options["percentile"])
+    found = taught(trial.settings, noise=method.noise * sigma)
+    samples, epochs = passes(int(options["samples"]), len(found.data.train))
+    network = found.teacher.network(percentile=percentile)
+    drawn = dataclasses.replace(fitted(design(trial.settings), network), circuit=method.circuit)
+    chip = cs.fabricate(dataclasses.replace(drawn, effects=(cs.Mismatch(sigma=sigma),)), seed=trial.chip)
+    snn = cs.deploy(network, chip, engine=engine(trial.settings))
+    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    before = snn.accuracy(judged)
+    lesson = Lesson(
+        snn=snn,
+        teacher=found.teacher,
+        samples=found.data.train.take(samples),
+        epochs=epochs * method.passes,
+        percentile=percentile,
+        seed=trial.chip,
+        lr=method.lr * float(options["pace"]),
+    )
+    method.train(lesson)
+    after = snn.accuracy(judged) if method.learns else before
+    return xr.Dataset(
+        {
+            "accuracy": ("stage", [before, after], named(f"share of {found.split} samples classified right")),
+            "teacher": ((), found.teacher.accuracy(judged), named(f"{found.split} score of the teacher")),
+            "samples": (
+                (),
+                samples * epochs * method.passes * method.learns,
+                named("learning samples presented, repeats included"),
+            ),
+            "lr": ((), lesson.lr, named("learning rate of Adam at its start, in weights")),
+            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+        },
+        coords={"stage": np.array(STAGES)},
+    )
+
+
+STUDY = Study(
+    name="learning_rules_compared",
+    question="How much does each way of learning win back from mismatch?",
+    factors=(
+        Factor(name="method", values=tuple(METHODS), long_name="what is done to win the chip back"),
+        Factor(
+            name="sigma", values=(0.0, 0.1, 0.2, 0.3, 0.5), long_name="relative size of the mismatch", range=(0.0, 2.0)
+        ),
+    ),
+    options=(
+        Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
+        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        Factor(name="pace", values=(1.0,), long_name="factor on every method's learning rate", range=(0, 1e6)),
+        *OPTIONS,
+    ),
+    datasets=("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist")),
+    design=design,
+    prepare=prepare,
+    trial=trial,
+    figure="comparison",
+    table=("accuracy",),
+    smallest={
+        "chips": 2,
+        "dataset": "digits",
+        "factors": {"sigma": (0.0, 0.3)},
+        "options": {"samples": 128, "judged": 100},
+    },
+)

@@ -1,0 +1,113 @@
+"""The ways to win a chip back, each with the learning rate that served it best on validation: name -> Method.
+
+Every method starts from the same teacher's network on the same die. Learning rates are Adam's, in weights; they were
+chosen among 1e-4, 3e-4, 1e-3, 3e-3 on the validation split of Fashion-MNIST at sigma 0.3, on dies of no study.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import chipsim as cs
+from chipsim.circuits import Circuit
+from chipsim.host import HostMethod
+from chipsim.rules import Rule
+from teachers import Teacher
+from teachers.datasets import Split
+
+LEAKY = cs.LIF()
+ROUNDS = 8
+"""Rounds of recalibration, which share the learning samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a method may use: the deployment, samples in `epochs` passes, their teacher, and a seed for their order."""
+
+    snn: cs.Deployment
+    teacher: Teacher
+    samples: Split
+    epochs: int
+    percentile: float
+    seed: int
+    lr: float
+
+    @property
+    def adam(self) -> cs.Adam:
+        return cs.Adam(lr=self.lr, final=0.0)
+
+
+def _nothing(lesson: Lesson) -> None:
+    """Leave the chip as it was deployed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to win a chip back: what it does, the neurons that it needs, its learning rate, and how many times the
+    samples it takes.
+
+    noise: how noisily its teacher is trained, relative to the mismatch of the chip.
+    """
+
+    train: Callable[[Lesson], object] = _nothing
+    circuit: Circuit = LEAKY
+    lr: float = 1e-3
+    passes: int = 1
+    noise: float = 0.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is done on the chip."""
+        return self.train is not _nothing
+
+
+def _rule(rule: Rule) -> Callable[[Lesson], object]:
+    def train(lesson: Lesson) -> object:
+        targets = lesson.teacher.targets(lesson.samples, percentile=lesson.percentile, seed=lesson.seed)
+        return cs.learn(lesson.snn, targets, rule=rule, optimiser=lesson.adam, epochs=lesson.epochs, progress=False)
+
+    return train
+
+
+def _host(method: HostMethod) -> Callable[[Lesson], object]:
+    return lambda lesson: cs.train_in_the_loop(
+        lesson.snn,
+        lesson.samples,
+        method=method,
+        optimiser=lesson.adam,
+        epochs=lesson.epochs,
+        seed=lesson.seed,
+        progress=False,
+    )
+
+
+def _perturbed(lesson: Lesson) -> object:
+    return cs.perturb_in_the_loop(
+        lesson.snn, lesson.samples, optimiser=lesson.adam, epochs=lesson.epochs, seed=lesson.seed, progress=False
+    )
+
+
+def _recalibrated(by: str) -> Callable[[Lesson], object]:
+    def train(lesson: Lesson) -> object:
+        inputs = lesson.samples.inputs[: max(2, len(lesson.samples) * lesson.epochs // ROUNDS)]
+        return cs.recalibrate(lesson.snn, inputs, by=by, rounds=ROUNDS, progress=False)  # type: ignore[arg-type]
+
+    return train
+
+
+METHODS: dict[str, Method] = {
+    "conversion": Method(),
+    "noise-aware": Method(noise=1.0),
+    "recalibration-layer": Method(train=_recalibrated("layer")),
+    "recalibration-column": Method(train=_recalibrated("column")),
+    "read-out": Method(train=_rule(cs.Delta())),
+    "weight-perturbation": Method(train=_perturbed, passes=3),
+    "decolle": Method(train=_rule(cs.Decolle())),
+    "ltl-online": Method(train=_rule(cs.LocalTandem())),
+    "ltl-offline": Method(train=_rule(cs.LocalTandemOffline())),
+    "ltl-trace": Method(train=_rule(cs.LocalTandemTrace())),
+    "tandem": Method(train=_host(cs.Tandem())),
+    "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True)),
+    "spike-backprop": Method(train=_host(cs.SpikeBackprop())),
+    "proxy": Method(train=_host(cs.Proxy())),
+    "surrogate": Method(train=_host(cs.Surrogate())),
+}
