@@ -89,9 +89,8 @@ class Torch(Engine):
         if wanted and not _compiler_found(self.device):
             log.warning("no C++ compiler was found: the fast engine runs without torch.compile")
             return False
-        log.info(
-            "%s: about %.1f s of work without compiling, %.1f s so far", what if wanted else "eager", seconds, _spent[0]
-        )
+        how = "compiled" if wanted else "eager"
+        log.info("%s %s: about %.1f s of work without compiling, %.1f s so far", how, what, seconds, _spent[0])
         return wanted
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -346,6 +347,28 @@ def test_a_compiled_scan_gives_what_an_eager_one_gives() -> None:
         snn = cs.deploy(network, cs.fabricate(cs.ChipDesign(effects=effects), 0), engine=engine)
         found.append(snn.outputs(inputs))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.timeout(600)
+def test_compiled_updates_leave_what_eager_ones_leave_and_are_compiled_once() -> None:
+    """A second die, whose arrays have other weight scales, and further steps compile nothing anew."""
+    effects = (cs.Mismatch(sigma=0.2), cs.StuckCells(rate=0.05))
+    lesson = Lesson(Network.random((20, 30, 5), seed=0), 24, np.random.default_rng(0))
+    graphs = []
+    for seed in (0, 1):
+        network, found = Network.random((20, 30, 5), seed=seed), []
+        for compiled in (False, True):
+            engine = Torch(dtype="float64", device="cpu", compile=compiled)
+            snn = cs.deploy(network, cs.fabricate(cs.ChipDesign(effects=effects, device=cs.Ideal(levels=256)), seed),
+                            engine=engine)  # fmt: skip
+            history = cs.learn(snn, lesson, optimiser=cs.Adam(lr=1e-2, final=0.1), batch=8, progress=False)
+            found.append([to_numpy(part) for cells in snn.cells for part in vars(cells).values()])
+            found[-1] += [history.writes.values, *(snn.weights(layer) for layer in range(2))]
+        for one, other in zip(*found, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0
+    assert graphs[1] == graphs[0]
 
 
 # ------------------------------------------------------------- several chips side by side: each as it is alone
