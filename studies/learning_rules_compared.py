@@ -32,7 +32,7 @@ def prepare(settings: Settings) -> None:
 
 def trial(trial: Trial) -> xr.Dataset:
     """Measure one chip with one method at one sigma, before and after learning."""
-    options, method = trial.settings.options, METHODS[str(trial.point["method"])]
+    options, method = trial.settings.options, METHODS[str(trial.point["approach"])]
     sigma, percentile = float(trial.point["sigma"]), float(options["percentile"])
     found = taught(trial.settings, noise=method.noise * sigma)
     samples, epochs = passes(int(options["samples"]), len(found.data.train))
@@ -73,7 +73,7 @@ STUDY = Study(
     name="learning_rules_compared",
     question="How much does each way of learning win back from mismatch?",
     factors=(
-        Factor(name="method", values=tuple(METHODS), long_name="what is done to win the chip back"),
+        Factor(name="approach", values=tuple(METHODS), long_name="what is done to win the chip back"),
         Factor(
             name="sigma", values=(0.0, 0.1, 0.2, 0.3, 0.5), long_name="relative size of the mismatch", range=(0.0, 2.0)
         ),

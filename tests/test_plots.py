@@ -3,6 +3,7 @@
 import builtins
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import xarray as xr
 
 from chipsim import plots
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.plots import degradation, learning_curve
+from chipsim.plots import comparison, degradation, learning_curve
 
 ONE = {"units": "1", "long_name": "a number"}
 
@@ -34,6 +35,7 @@ def _grid(dimensions: dict[str, Any]) -> dict[str, list[Any]]:
 
 STAGES = ["before", "after"]
 SIGMA = result(chip=[0, 1, 2], sigma=[0.0, 0.1, 0.5], stage=STAGES)
+METHODS = result(chip=[0, 1, 2], approach=["conversion", "ltl-online", "tandem"], sigma=[0.0, 0.3], stage=STAGES)
 EPOCHS = result(seed=[0, 1], rule=["online", "offline"], epoch=[0, 1, 2])
 
 
@@ -74,6 +76,28 @@ def test_learning_curve_numbers() -> None:
     assert data.repeat == "seed"
 
 
+def test_comparison_numbers_are_paired_by_chip_and_yield_counts_from_the_ideal_chip() -> None:
+    after = np.array([[[0.90, 0.85], [0.90, 0.88]], [[0.92, 0.86], [0.91, 0.92]]])  # chip, approach, sigma
+    before = np.array([[[0.90, 0.80], [0.89, 0.80]], [[0.92, 0.82], [0.90, 0.81]]])
+    dataset = xr.Dataset(
+        {"accuracy": (("chip", "approach", "sigma", "stage"), np.stack([before, after], -1), ONE)},
+        coords={"chip": [0, 1], "approach": ["conversion", "ltl-online"], "sigma": [0.0, 0.3], "stage": STAGES},
+    )
+    numbers = comparison.data(dataset).numbers
+    np.testing.assert_allclose(numbers["mean"], after.mean(0))
+    np.testing.assert_allclose(numbers["worst"], after.min(0))
+    np.testing.assert_allclose(numbers["before"], before.mean(0))
+    np.testing.assert_allclose(numbers["yielded"], [[1.0, 0.0], [1.0, 1.0]])  # 0.88 is within a point of 0.89
+    lead = after[:, 0, 1] - after[:, 1, 1]
+    assert float(numbers["ahead"].sel(approach="conversion", sigma=0.3)) == pytest.approx(lead.mean())
+    half = 12.7062047 * lead.std(ddof=1) / np.sqrt(2)
+    assert float(numbers["ahead_high"].sel(approach="conversion", sigma=0.3)) == pytest.approx(lead.mean() + half)
+    assert (numbers["ahead"].sel(approach="ltl-online") == 0).all()
+    said = plots.words("comparison", dataset)
+    assert re.search(r"ltl-online +0.3 +90.00", said)
+    assert plots.words("degradation", dataset) == plots.words("none", dataset) == ""
+
+
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
@@ -83,6 +107,8 @@ def test_learning_curve_numbers() -> None:
         ("degradation", result(chip=[0, 1], rule=["online", "offline"])),
         ("learning_curve", EPOCHS),
         ("learning_curve", EPOCHS.isel(rule=[0])),
+        ("comparison", METHODS),
+        ("comparison", METHODS.isel(chip=[0], sigma=[0])),
     ],
 )
 @pytest.mark.parametrize("kind", ["png", "svg"])
@@ -114,11 +140,12 @@ def test_what_is_drawn_is_what_the_numbers_say() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: degradation"),
+        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: comparison, degradation"),
         (lambda path: plots.save("degradation", SIGMA, path / "a.xyz"), "type 'xyz'; take png"),
         (lambda path: degradation.data(SIGMA, variable="loss"), "no variable 'loss'; it has accuracy"),
         (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),
         (lambda path: learning_curve.data(SIGMA), "does not depend on 'epoch'"),
+        (lambda path: comparison.data(SIGMA), "needs the dimension 'approach'"),
     ],
 )
 def test_errors_are_sentences(call: Any, sentence: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from chipsim import results
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
@@ -59,9 +60,26 @@ def test_write_and_open_give_the_same_dataset(tmp_path: Path) -> None:
 def test_identical_looks_at_everything_but_the_volatile() -> None:
     one = trial().assign_attrs(seed=0, wall_time=1.0, host="a", date="x")
     assert results.identical(one, one.assign_attrs(wall_time=2.0, host="b", date="y"))
+    assert results.identical(one.assign(wall_time=((), 1.0, ONE)), one.assign(wall_time=((), 2.0, ONE)))
     assert not results.identical(one, one.assign_attrs(seed=1))
     assert not results.identical(one, one.assign(accuracy=one["accuracy"] + 1e-15))
     assert "host" in one.attrs, "the argument must stay as it is"
+
+
+def test_intervals_are_those_of_the_books() -> None:
+    values = np.random.default_rng(0).normal(0.9, 0.01, (10, 3))
+    array = xr.DataArray(values, dims=("chip", "sigma"))
+    low, high = stats.t.interval(0.95, 9, values.mean(0), values.std(0, ddof=1) / np.sqrt(10))
+    found = results.interval(array)
+    np.testing.assert_allclose([found.low, found.high], [low, high], rtol=1e-12)
+    assert results.interval(array[:1]).low.isnull().all()
+    hits = xr.DataArray([0, 3, 10], dims="sigma")
+    found = results.share_interval(hits, 10)
+    for place, count in enumerate(hits.values):
+        expected = stats.binomtest(int(count), 10).proportion_ci(0.95, method="wilson")
+        np.testing.assert_allclose(
+            [found.low[place], found.high[place]], [expected.low, expected.high], rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])

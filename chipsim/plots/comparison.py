@@ -21,12 +21,12 @@ REFERENCE = "ltl-online"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The numbers of a figure, as variables over (method, sigma).
+    """The numbers of a figure, as variables over (approach, sigma).
 
     mean, low, high: accuracy after learning and the 95 % confidence interval of its mean over chips; worst: of the
     chips; before: the mean before learning; yielded, yield_low, yield_high: share of chips within one point of the
     ideal chip, and its 95 % interval; ahead, ahead_low, ahead_high: mean difference to `reference`, paired by chip.
-    dots (chip, method, sigma): accuracy of every chip.
+    dots (chip, approach, sigma): accuracy of every chip.
     """
 
     numbers: xr.Dataset
@@ -36,17 +36,17 @@ class Comparison:
 
 
 def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
-    """The numbers of a study over chip, method, sigma and stage."""
+    """The numbers of a study over chip, approach, sigma and stage."""
     accuracy = dataset["accuracy"]
-    if missing := {"chip", "method", "sigma", "stage"} - set(accuracy.dims):
+    if missing := {"chip", "approach", "sigma", "stage"} - set(accuracy.dims):
         raise ParameterError(f"a comparison needs the dimension {min(missing)!r}, which this result does not have")
-    methods = [str(name) for name in dataset["method"].values]
+    methods = [str(name) for name in dataset["approach"].values]
     reference = reference if reference in methods else methods[0]
     after, before = accuracy.sel(stage="after", drop=True), accuracy.sel(stage="before", drop=True)
-    ideal = before.sel(sigma=float(dataset["sigma"].min()), drop=True)  # (chip, method)
+    ideal = before.sel(sigma=float(dataset["sigma"].min()), drop=True)  # (chip, approach)
     hits = (after >= ideal - WITHIN).sum("chip")
     count = dataset.sizes["chip"]
-    ahead = after - after.sel(method=reference, drop=True)
+    ahead = after - after.sel(approach=reference, drop=True)
     found = {
         "mean": after.mean("chip"),
         "worst": after.min("chip"),
@@ -73,20 +73,20 @@ def _ranked(numbers: xr.Dataset) -> list[str]:
     """Methods, the worst first, by their mean at the strength in the middle of those above 0."""
     strengths = [float(value) for value in numbers["sigma"].values if value > 0] or [float(numbers["sigma"].max())]
     means = numbers["mean"].sel(sigma=strengths[len(strengths) // 2])
-    return [str(name) for name in numbers["method"].values[np.argsort(means.values, kind="stable")]]
+    return [str(name) for name in numbers["approach"].values[np.argsort(means.values, kind="stable")]]
 
 
 def draw(axes: Any, data: Comparison) -> None:
     """Draw accuracy (left: mean, interval and every chip) and yield (right: chips out of all) by method."""
     left, right = axes[0]
     order = _ranked(data.numbers)
-    numbers = data.numbers.sel({"method": order})
+    numbers = data.numbers.sel(approach=order)
     sigmas = [float(value) for value in numbers["sigma"].values]
     offsets = np.linspace(0.32, -0.32, len(sigmas)) if len(sigmas) > 1 else np.zeros(1)
     rows = np.arange(len(order), dtype=float)
     for index, (sigma, offset) in enumerate(zip(sigmas, offsets, strict=True)):
         part, colour = numbers.sel(sigma=sigma), COLOURS[index % len(COLOURS)]
-        dots = 100 * part["dots"].transpose("chip", "method").values
+        dots = 100 * part["dots"].transpose("chip", "approach").values
         at = np.broadcast_to(rows + offset, dots.shape)
         left.scatter(dots, at, s=6, color=colour, alpha=0.35, linewidth=0)
         left.hlines(rows + offset, 100 * part["low"], 100 * part["high"], color=colour, linewidth=1.4)
@@ -103,13 +103,13 @@ def draw(axes: Any, data: Comparison) -> None:
     left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="lower left", alignment="left")
     if data.title:
         left.set_title(data.title, loc="left", fontsize=10.5, color="#222222")
-    right.imshow(
-        numbers["yielded"].transpose("method", "sigma"), cmap="Greens", vmin=0, vmax=1.3, aspect="auto", origin="lower"
-    )
-    chips = numbers.sizes["chip"]
-    for row, column in np.ndindex(len(order), len(sigmas)):
-        share = float(numbers["yielded"].transpose("method", "sigma")[row, column])
-        right.text(column, row, f"{round(share * chips)}", ha="center", va="center", fontsize=8.5, color="#222222")
+    chips, shares = numbers.sizes["chip"], numbers["yielded"].transpose("approach", "sigma").values
+    right.imshow(shares, cmap="Greens", vmin=0, vmax=1.3, aspect="auto", origin="lower")
+    for row, column in np.ndindex(*shares.shape):
+        right.text(
+            column, row, f"{shares[row, column] * chips:.0f}",
+            ha="center", va="center", fontsize=8.5, color="#222222",
+        )  # fmt: skip
     right.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
     right.set_yticks([])
     right.set_ylim(-0.6, len(order) - 0.4)
@@ -124,11 +124,11 @@ def words(data: Comparison) -> str:
     lines = [
         f"95 % confidence intervals; yield: chips within 1 point of the ideal chip; lead: over {data.reference}, "
         "paired by chip, in points",
-        f"{'method':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{'yield':>8}{'interval':>14}{'lead':>8}{'interval':>17}",
+        f"{'approach':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{'yield':>8}{'interval':>14}{'lead':>8}{'interval':>17}",
     ]
     for method in reversed(_ranked(numbers)):
         for sigma in numbers["sigma"].values:
-            part = {name: float(numbers[name].sel(method=method, sigma=sigma)) for name in numbers if name != "dots"}
+            part = {name: float(numbers[name].sel(approach=method, sigma=sigma)) for name in numbers if name != "dots"}
             percent = {name: 100 * value for name, value in part.items()}
             lines.append(
                 f"{method:22}{sigma:6g}{percent['mean']:8.2f}"
