@@ -1,7 +1,7 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -69,6 +69,7 @@ def learn(
     update: Literal["step", "sample", "batch"] = "batch",
     batch: int | None = None,
     epochs: int = 1,
+    layers: Sequence[int] | None = None,
     progress: bool = True,
     on_epoch: Callable[[int], None] | None = None,
 ) -> xr.Dataset:
@@ -77,7 +78,8 @@ def learn(
     rule: LocalTandem() by default; writer: Direct(); optimiser: Adam(), the paper's host-side reference (SGD is what
     needs no memory beside the cells). update: write after every "step", after every "sample", or after every "batch"
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
-    learns from, labels or the teacher's outputs, is said by the targets. on_epoch(epoch) is called after each epoch.
+    learns from, labels or the teacher's outputs, is said by the targets. layers: numbers of the arrays that learn, all
+    by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch.
     Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. A rule
     that reads no teacher's target takes samples with labels alone, as `data.train`.
 
@@ -97,7 +99,8 @@ def learn(
     every_step = update == "step"
     updates = epochs * math.ceil(len(lessons) / size) * (deployment.window if every_step else 1)
     controller = Controller(deployment, writer, optimiser, updates)
-    teacher = _Teaching(deployment, rule, controller, every_step, epochs * len(lessons))
+    learning = _chosen(layers, len(deployment.stages))
+    teacher = _Teaching(deployment, rule, controller, learning, every_step, epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
     history: list[tuple[Array, Array]] = []
     for epoch in range(epochs):
@@ -136,6 +139,14 @@ def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
     return Labelled(samples=targets)
 
 
+def _chosen(layers: Sequence[int] | None, count: int) -> frozenset[int]:
+    """The numbers of the arrays that learn, counted from the input side."""
+    chosen = range(count) if layers is None else layers
+    if not len(chosen) or not all(isinstance(layer, int) and -count <= layer < count for layer in chosen):
+        raise ParameterError(f"layers must be numbers of arrays from {-count} to {count - 1}, not {layers!r}")
+    return frozenset(layer % count for layer in chosen)
+
+
 def _batch_size(update: str, batch: int | None) -> int:
     if update not in ("step", "sample", "batch"):
         raise ParameterError(f'update must be "step", "sample" or "batch", not {update!r}')
@@ -166,10 +177,16 @@ class _Teaching:
     """One run of `learn`: the rule's state of the window at hand, the optimiser's of the run."""
 
     def __init__(
-        self, deployment: Deployment, rule: Rule, controller: Controller, every_step: bool, total: int
+        self,
+        deployment: Deployment,
+        rule: Rule,
+        controller: Controller,
+        learning: frozenset[int],
+        every_step: bool,
+        total: int,
     ) -> None:
         self.deployment, self.rule, self.controller = deployment, rule, controller
-        self.every_step, self.total, self.done = every_step, total, 0
+        self.learning, self.every_step, self.total, self.done = learning, every_step, total, 0
         self.layers = deployment.placement.layers
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.arrays: list[_Array] = []
@@ -235,7 +252,7 @@ class _Teaching:
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
-        gradient = self.arrays[index].learn(first, state)
+        gradient = self.arrays[index].learn(first, state, index in self.learning)
         if gradient is not None:
             if (chips := len(self.deployment.chips)) > 1:
                 gradient = gradient * chips  # a rule averages over all the samples that it is shown
@@ -299,11 +316,13 @@ class _Array:
         self.bias_trace = 0.0
         self.kept: list[_Carried] = []
 
-    def learn(self, first: int, state: StageState) -> AnyArray | None:
+    def learn(self, first: int, state: StageState, learns: bool) -> AnyArray | None:
         """Take some steps; return the gradient [rows, columns] that they give, or None."""
         steps = state.spikes.shape[0]
         if not self.readout and self.target is not None:
             self.count = self.count + namespace(state.spikes).sum(state.spikes, axis=0)
+        if not learns:
+            return None
         part = _Carried(first, *self._rows(state, steps))
         self.kept = [*self.kept, part] if self.rule.looks_back else [part]
         taught: list[tuple[int, AnyArray]] = []

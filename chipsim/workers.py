@@ -30,10 +30,6 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
-# What glibc's allocator reads when a process starts: large arrays are kept for the next one and not given back to the
-# system, whose fresh pages cost more than most operations on them.
-ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-
 
 def limit_threads() -> None:
     """Put this process on one BLAS/torch thread: the libraries that are loaded, and those that will be."""
@@ -78,7 +74,7 @@ def pool(jobs: int) -> Iterator[concurrent.futures.Executor]:
     leash, holder = context.Pipe(duplex=False)
     workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(leash,))
     try:
-        with one_thread(), _environment(ALLOCATION):  # workers inherit the environment as they are spawned
+        with one_thread():  # workers inherit the environment as they are spawned
             yield workers
         workers.shutdown(wait=True)
     finally:

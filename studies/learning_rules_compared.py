@@ -13,7 +13,7 @@ import xarray as xr
 import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
-from studies.methods import METHODS, Lesson
+from studies.methods import METHODS, Lesson, unit_outputs
 from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, taught
 
 STAGES = ("before", "after")
@@ -37,6 +37,8 @@ def trial(trial: Trial) -> xr.Dataset:
     found = taught(trial.settings, noise=method.noise * sigma)
     samples, epochs = passes(int(options["samples"]), len(found.data.train))
     network = found.teacher.network(percentile=percentile)
+    if method.unit_outputs:
+        network = unit_outputs(network, found.teacher)
     drawn = dataclasses.replace(fitted(design(trial.settings), network), circuit=method.circuit)
     chip = cs.fabricate(dataclasses.replace(drawn, effects=(cs.Mismatch(sigma=sigma),)), seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(trial.settings))

@@ -5,7 +5,7 @@ chosen among 1e-4, 3e-4, 1e-3, 3e-3 on the validation split of Fashion-MNIST at 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import chipsim as cs
 from chipsim.circuits import Circuit
@@ -45,7 +45,9 @@ class Method:
     """A way to win a chip back: what it does, the neurons that it needs, its learning rate, and how many times the
     samples it takes.
 
-    noise: how noisily its teacher is trained, relative to the mismatch of the chip.
+    noise: how noisily its teacher is trained, relative to the mismatch of the chip. unit_outputs: whether the read-out
+    is scaled so that outputs of the right class are about 1, as a squared error against one-hot labels needs; it
+    changes no prediction.
     """
 
     train: Callable[[Lesson], object] = _nothing
@@ -53,6 +55,7 @@ class Method:
     lr: float = 1e-3
     passes: int = 1
     noise: float = 0.0
+    unit_outputs: bool = False
 
     @property
     def learns(self) -> bool:
@@ -60,10 +63,18 @@ class Method:
         return self.train is not _nothing
 
 
-def _rule(rule: Rule) -> Callable[[Lesson], object]:
+def _rule(rule: Rule, layers: tuple[int, ...] | None = None) -> Callable[[Lesson], object]:
     def train(lesson: Lesson) -> object:
         targets = lesson.teacher.targets(lesson.samples, percentile=lesson.percentile, seed=lesson.seed)
-        return cs.learn(lesson.snn, targets, rule=rule, optimiser=lesson.adam, epochs=lesson.epochs, progress=False)
+        return cs.learn(
+            lesson.snn,
+            targets,
+            rule=rule,
+            layers=layers,
+            optimiser=lesson.adam,
+            epochs=lesson.epochs,
+            progress=False,
+        )
 
     return train
 
@@ -94,12 +105,21 @@ def _recalibrated(by: str) -> Callable[[Lesson], object]:
     return train
 
 
+def unit_outputs(network: cs.Network, teacher: Teacher) -> cs.Network:
+    """Return the network with a read-out whose largest output is 1 on average over the teacher's calibration set."""
+    *_, logits = teacher.activations(teacher.calibration.inputs)
+    *hidden, last = network.layers
+    unit = float(logits.max(axis=1).mean())
+    return cs.Network((*hidden, replace(last, weight=last.weight / unit, bias=last.bias / unit)), network.shape)
+
+
 METHODS: dict[str, Method] = {
     "conversion": Method(),
     "noise-aware": Method(noise=1.0),
     "recalibration-layer": Method(train=_recalibrated("layer")),
     "recalibration-column": Method(train=_recalibrated("column")),
-    "read-out": Method(train=_rule(cs.Delta())),
+    "delta": Method(train=_rule(cs.Delta()), unit_outputs=True),
+    "read-out": Method(train=_rule(cs.LocalTandem(), layers=(-1,))),
     "weight-perturbation": Method(train=_perturbed, passes=3),
     "decolle": Method(train=_rule(cs.Decolle())),
     "ltl-online": Method(train=_rule(cs.LocalTandem())),
@@ -107,7 +127,7 @@ METHODS: dict[str, Method] = {
     "ltl-trace": Method(train=_rule(cs.LocalTandemTrace())),
     "tandem": Method(train=_host(cs.Tandem())),
     "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True)),
-    "spike-backprop": Method(train=_host(cs.SpikeBackprop())),
+    "spike-backprop": Method(train=_host(cs.SpikeBackprop()), unit_outputs=True),
     "proxy": Method(train=_host(cs.Proxy())),
     "surrogate": Method(train=_host(cs.Surrogate())),
 }

@@ -219,6 +219,25 @@ def test_the_value_of_a_read_out_is_what_it_has_received_so_far() -> None:
     np.testing.assert_allclose([signals.value for signals in readout], expected, atol=1e-9)
 
 
+@pytest.mark.parametrize(("layers", "learning"), [((-1,), {2}), ((0, 2), {0, 2}), (None, {0, 1, 2})])
+def test_only_the_chosen_arrays_learn(layers: tuple[int, ...] | None, learning: set[int]) -> None:
+    snn, whole = deployment(window=16), deployment(window=16)
+    before = [cells.wanted for cells in snn.cells]
+    history = learn(snn, Lesson(), optimiser=SGD(lr=1.0), batch=10, layers=layers)
+    learn(whole, Lesson(), optimiser=SGD(lr=1.0), batch=10)
+    for layer, wanted in enumerate(before):
+        expected = whole.cells[layer].wanted if layer in learning else wanted
+        np.testing.assert_array_equal(snn.cells[layer].wanted, expected)
+        assert bool(history.writes[0, layer] > 0) == (layer in learning)
+    assert np.isfinite(history.rate_error[0, :2]).all()
+
+
+@pytest.mark.parametrize("layers", [(), (3,), (-4,), ("last",)])
+def test_layers_that_are_none_are_refused(layers: tuple[Any, ...]) -> None:
+    with pytest.raises(ParameterError, match="layers must be numbers of arrays from -3 to 2"):
+        learn(deployment(), Lesson(), layers=layers)
+
+
 @pytest.mark.parametrize("rule", [LocalTandem(warm_up=4), LocalTandemOffline(), LocalTandemTrace()])
 def test_learning_brings_rates_to_their_targets(rule: Rule) -> None:
     snn = deployment(Mismatch(sigma=0.3), window=8)

@@ -5,12 +5,17 @@ Feed-forward stages need not wait for each other step by step: within a chunk of
 chunk. The scan is a loop of the lowered text, which torch.compile fuses into one pass where that pays.
 """
 
+import contextlib
+import ctypes
 import functools
 import logging
 import math
 import operator
+import os
 import shutil
+import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
@@ -55,7 +60,8 @@ class Torch(Engine):
     dtype: "float32" or "float64". device: "cpu", "cuda"; the GPU by default where there is one. compile: whether scans
     are compiled, which takes some seconds for each kind of stage; by default once the work of this process has been
     worth it. memory: bytes that the arrays of one chunk of steps may take, weights apart; it sets the steps per chunk.
-    Raises ParameterError for a dtype, device or budget that cannot be.
+    On Linux the process keeps memory that large arrays give back, for the next ones: see `keep_memory`. Raises
+    ParameterError for a dtype, device or budget that cannot be.
     """
 
     dtype: str = "float32"
@@ -130,6 +136,8 @@ class Torch(Engine):
         watch: Watch | None = None,
         on_window: OnWindow | None = None,
     ) -> None:
+        if self.device == "cpu":
+            keep_memory()
         iterator = iter(windows)
         run: _Run | None = None
         for _ in range(count):
@@ -139,6 +147,20 @@ class Torch(Engine):
             run.window(window)
             if on_window is not None:
                 on_window(run.banks[-1].membrane.clone())
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let glibc keep the memory of large arrays for the next ones, up to 2 GB, for the rest of this process. By default
+    it gives every one back to the system, whose fresh pages cost more than most operations on them. An environment that
+    sets MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ is left alone, and other systems are.
+    """
+    if not sys.platform.startswith("linux") or {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & {*os.environ}:
+        return
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        for parameter in (trim, mmap):
+            ctypes.CDLL(None).mallopt(parameter, 2**31 - 1)
 
 
 def _noisy(stages: Sequence[Stage], window: Window) -> tuple[bool, ...]:
@@ -174,7 +196,8 @@ def product(wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, pow
         return found.reshape(len(weights), steps, -1, wiring.neurons).transpose(0, 1).reshape(steps, batch, -1)
     driven = driven.reshape(steps * batch, -1)
     if wiring.kernel is None:
-        return torch.addmm(bias, driven, weights[:rows]).reshape(steps, batch, -1)
+        plain = torch.addmm(bias, driven, weights[:rows]) if bias_rows else torch.mm(driven, weights)
+        return plain.reshape(steps, batch, -1)
     kernel = weights[:rows].T.reshape(wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
     images = driven.reshape(-1, *wiring.pooled)
     columns = functional.conv2d(images, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups)
@@ -234,7 +257,8 @@ def normals(keys: Tensor, places: Places, size: int, dtype: torch.dtype) -> Tens
 
 class Chunk(NamedTuple):
     """What a scan takes besides state: drive [steps or 1, batch, neurons] and its spread by read noise, converters'
-    (step, limit), what a shortcut adds, noise as values or as (keys, sigma), and where noise is drawn.
+    (step, limit), what a shortcut adds, noise as values or as (keys, sigma), and where noise is drawn; bias [neurons]
+    of the drive, where it does not have it.
     """
 
     drive: Tensor
@@ -245,6 +269,7 @@ class Chunk(NamedTuple):
     white: tuple[tuple[Tensor, Tensor], ...]
     read: Tensor | None
     places: Places | None
+    bias: Tensor | None = None
 
 
 def scan(
@@ -253,7 +278,7 @@ def scan(
 ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, ...]]:  # fmt: skip
     """Run a bank of circuits over some steps; return spikes and membranes [steps, batch, neurons], and the state."""
     dtype, size = states[0].dtype, chunk.drive.shape[2]
-    drive = chunk.drive
+    drive = chunk.drive if chunk.bias is None else chunk.drive + chunk.bias
     if chunk.sigma is not None and chunk.read is not None and chunk.places is not None:
         drive = drive + chunk.sigma * normals(chunk.read, chunk.places, size, dtype)
     if chunk.grid is not None:
@@ -304,42 +329,68 @@ def _compiler_found(device: str) -> bool:
 # --------------------------------------------------------------------------------------------------------- a run
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What the runs of a stage share: the lowered text, its constants and start values, and the thresholds."""
+
+    lowered: Lowered
+    constants: tuple[Tensor, ...]
+    starts: dict[str, Tensor]
+    threshold: Any
+
+
+_prepared: "weakref.WeakKeyDictionary[Stage, dict[Any, _Prepared]]" = weakref.WeakKeyDictionary()
+
+
+def _prepare(engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> _Prepared:
+    """Prepare a stage for batches of this size; once, and as long as the stage lives."""
+    rows = batch // stage.chips if stage.chips > 1 else None
+    known = _prepared.setdefault(stage, {})
+    key = engine, rows, step, noisy
+    if key not in known:
+        lowered = lower(stage.circuit, step, noisy)
+        parameters = {name: engine.array(_per_row(values, rows or 1)) for name, values in stage.parameters.items()}
+        constants = tuple(lowered.setup(*(parameters[name] for name in lowered.parameters)))
+        zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
+        starts = {name: parameters[value] for name, value in stage.circuit.initial.items()} | {ELAPSED: zero + FOREVER}
+        role = stage.circuit.roles.get("threshold")
+        known[key] = _Prepared(
+            lowered,
+            constants,
+            {name: starts.get(name, zero) for name in lowered.states},
+            parameters[role] if role else None,
+        )
+    return known[key]
+
+
+def _per_row(values: Array, batch: int) -> Array:
+    """Values of the neurons as the scan takes them: one number where all are equal, [chips x batch, neurons] of
+    several chips.
+    """
+    if values.min() == values.max():
+        return np.asarray(values.flat[0])
+    return values.repeat(batch, axis=0) if values.ndim > 1 else values
+
+
 class _Bank:
     """One stage in a run: its circuits' state and constants as tensors."""
 
     def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
         self.engine, self.stage, self.wiring = engine, stage, stage.geometry
-        self.lowered: Lowered = lower(stage.circuit, step, noisy)
         if stage.chips > 1 and self.wiring.kernel is not None:
             raise ParameterError(
                 "chips side by side are for small dense networks; run convolutions chip by chip, as studies do"
             )
-        parameters = {
-            name: engine.array(self._per_row(values, batch // stage.chips)) for name, values in stage.parameters.items()
-        }
-        constants = self.lowered.setup(*(parameters[name] for name in self.lowered.parameters))
-        self.constants: tuple[Tensor, ...] = tuple(constants)
-        role = stage.circuit.roles.get("threshold")
-        self.threshold: Any = parameters[role] if role else None
-        zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
-        starts = {name: parameters[value] for name, value in stage.circuit.initial.items()} | {ELAPSED: zero + FOREVER}
-        shape = (batch, stage.neurons)
-        self._initial = [starts.get(name, zero).expand(shape).contiguous() for name in self.lowered.states]
+        prepared = _prepare(engine, stage, batch, step, noisy)
+        self.lowered, self.constants, self.threshold = prepared.lowered, prepared.constants, prepared.threshold
+        self._initial = tuple(start.expand(batch, stage.neurons).contiguous() for start in prepared.starts.values())
         self.membrane = self._initial[self.lowered.states.index(stage.circuit.membrane)]
-        self.states: tuple[Tensor, ...] = tuple(self._initial)
+        self.states: tuple[Tensor, ...] = self._initial
         self.inputs = torch.empty(0)
         self.spikes: Tensor | None = None
         self.mean: Tensor | None = None
+        self.bias: Tensor | None = None
         self.sigma: Tensor | None = None
-
-    @staticmethod
-    def _per_row(values: Array, batch: int) -> Array:
-        """Values of the neurons as the scan takes them: one number where all are equal, [chips x batch, neurons] of
-        several chips.
-        """
-        if values.min() == values.max():
-            return np.asarray(values.flat[0])
-        return values.repeat(batch, axis=0) if values.ndim > 1 else values
 
     @property
     def work(self) -> int:
@@ -349,12 +400,16 @@ class _Bank:
 
     def clear(self) -> None:
         """Start a window from the initial state."""
-        self.states, self.mean = tuple(self._initial), None
+        self.states, self.mean = self._initial, None
 
     def product(self, inputs: Tensor) -> None:
         """Take the product of the array with the inputs [steps, batch, size]: the mean, and the spread of reading."""
         stage, self.inputs = self.stage, inputs
-        self.mean = product(self.wiring, inputs, stage.weights(), stage.bias_rows)
+        weights, bias_rows, self.bias = stage.weights(), stage.bias_rows, None
+        if self.wiring.kernel is None and weights.ndim == 2:  # the scan adds the bias on its way
+            rows = len(weights) - bias_rows
+            weights, bias_rows, self.bias = weights[:rows], 0, weights[rows:].sum(0)
+        self.mean = product(self.wiring, inputs, weights, bias_rows)
         variance = stage.variance()
         self.sigma = None
         if variance is None:
@@ -460,6 +515,7 @@ class _Run:
             white=tuple((self._keys(one.keys, window), self._scalar(one.sigma)) for one in white),
             read=self._keys(key, window) if drawn and key is not None else None,
             places=Places.of(first, count, stage.neurons, engine.device) if drawn else None,
+            bias=bank.bias,
         )
 
     def _scalar(self, value: float) -> Tensor:
