@@ -1,5 +1,7 @@
 """What every engine does with stages and windows, by hand; on the reference and on the fast engine."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -397,3 +399,36 @@ def test_torchs_generator_and_threads_are_left_alone() -> None:
 def test_impossible_engines_are_refused(make: Callable[[], Engine], sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         make()
+
+
+INTERRUPTED = """
+import os, signal
+import numpy as np
+import chipsim as cs
+{before}
+class Lesson:
+    def __len__(self): return 4
+    def batches(self, size, epoch=0):
+        yield np.zeros((2, 4)), np.zeros(2, int), ()
+        os.kill(os.getpid(), signal.SIGINT)
+        yield np.zeros((2, 4)), np.zeros(2, int), ()
+        print("to the end and")
+
+snn = cs.deploy(cs.Network.random((4, 6, 3), seed=0), cs.fabricate(cs.ChipDesign(), seed=0))
+try:
+    cs.learn(snn, Lesson(), rule=cs.Delta(), batch=2)
+    print("done")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"), [("", "interrupted"), ("signal.signal(signal.SIGINT, signal.SIG_IGN)", "to the end and done")]
+)
+def test_an_interrupt_ends_a_run_as_python_says_not_as_brian2_does(before: str, said: str) -> None:
+    """Brian2's own handler would end the run early as if it were done, and fail where interrupts are ignored."""
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(before=before)], capture_output=True, text=True, check=True
+    )
+    assert " ".join(run.stdout.split()) == said

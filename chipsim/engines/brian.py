@@ -7,6 +7,7 @@ crossbar is one BLAS product in a network operation between the stages. Slots pe
     fire_l    threshold                   sample_l  membrane and spikes    resets_l  reset
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-_excepthook = sys.excepthook
+_excepthook, _on_interrupt = sys.excepthook, signal.getsignal(signal.SIGINT)
 import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
+if _on_interrupt is not None:  # Brian2's ends a run early as if it were done, and fails where interrupts are ignored
+    signal.signal(signal.SIGINT, _on_interrupt)
 
 from chipsim.circuits import Circuit
 from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window, gridded
