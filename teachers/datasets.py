@@ -200,6 +200,24 @@ def load(name: str, *, download: bool = True) -> Dataset:
     return Dataset(name, source.shape, source.classes, train, validation, test, source.describe(folder))
 
 
+def resized(data: Dataset, side: int) -> Dataset:
+    """Return a data set of images whose pixels are averages over equal parts of the area, `side` x `side` of them.
+
+    Raises ParameterError for samples that are not square images, and for a side below 1.
+    """
+    if len(data.shape) != 3 or data.shape[1] != data.shape[2] or side < 1:
+        raise ParameterError(f"samples of shape {data.shape} cannot be resized to images of {side} x {side} pixels")
+    edges, fine = np.linspace(0, data.shape[1], side + 1), np.arange(data.shape[1])
+    shared = np.minimum(edges[1:, None], fine + 1) - np.maximum(edges[:-1, None], fine)
+    weights = np.maximum(shared, 0.0).astype(np.float32) * np.float32(side / data.shape[1])
+    train, validation, test = (
+        Split(np.einsum("ij,ncjk,lk->ncil", weights, split.inputs, weights, optimize=True), split.labels)
+        for split in (data.train, data.validation, data.test)
+    )
+    shape = (data.shape[0], side, side)
+    return Dataset(f"{data.name}-{side}x{side}", shape, data.classes, train, validation, test, data.source)
+
+
 def _fetch_or_explain(name: str) -> Path:
     try:
         return fetch(name)

@@ -340,3 +340,33 @@ class TestCifar:
         path.write_bytes(path.read_bytes()[:length])
         with pytest.raises(StoredFileError, match="cannot be read as a CIFAR-10 batch"):
             read_cifar_batch(path, (3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 8, 16])
+def test_resized_images_average_equal_parts_of_the_area(side: int) -> None:
+    data = datasets.load("digits")
+    small = datasets.resized(data, side)
+    assert small.shape == (1, side, side)
+    assert small.name == f"digits-{side}x{side}"
+    np.testing.assert_allclose(small.test.inputs.mean((1, 2, 3)), data.test.inputs.mean((1, 2, 3)), rtol=1e-5)
+    if side in (1, 2, 8):  # whole pixels
+        blocks = data.test.inputs.reshape(-1, 1, side, 8 // side, side, 8 // side).mean((3, 5))
+        np.testing.assert_allclose(small.test.inputs, blocks, atol=1e-6)
+    if side == 16:
+        np.testing.assert_allclose(small.test.inputs, data.test.inputs.repeat(2, 2).repeat(2, 3), atol=1e-6)
+    np.testing.assert_array_equal(small.train.labels, data.train.labels)
+
+
+def test_a_part_of_a_pixel_counts_as_such() -> None:
+    image = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32).reshape(1, 1, 3, 3)
+    split = datasets.Split(image, np.zeros(1, int))
+    data = datasets.Dataset("one", (1, 3, 3), 1, split, split, split, "made")
+    np.testing.assert_allclose(datasets.resized(data, 2).test.inputs[0, 0], [[4 / 9, 0], [0, 0]], atol=1e-7)
+
+
+def test_what_is_no_square_image_is_not_resized() -> None:
+    split = datasets.Split(np.zeros((1, 1, 2, 3)), np.zeros(1, int))
+    with pytest.raises(ParameterError, match="cannot be resized to images of 4 x 4"):
+        datasets.resized(datasets.Dataset("one", (1, 2, 3), 1, split, split, split, "made"), 4)
+    with pytest.raises(ParameterError, match="0 x 0 pixels"):
+        datasets.resized(datasets.load("digits"), 0)
