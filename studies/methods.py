@@ -43,8 +43,7 @@ def _nothing(lesson: Lesson) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to win a chip back: what it does, the neurons that it needs, its learning rate, and how many times the
-    samples it takes.
+    """A way to win a chip back: what it does, the neurons that it needs, and its learning rate.
 
     noise: how noisily its teacher is trained, relative to the mismatch of the chip. unit_outputs: whether the read-out
     is scaled so that outputs of the right class are about 1, as a squared error against one-hot labels needs; it
@@ -54,7 +53,6 @@ class Method:
     train: Callable[[Lesson], object] = _nothing
     circuit: Circuit = LEAKY
     lr: float = 1e-3
-    passes: int = 1
     noise: float = 0.0
     unit_outputs: bool = False
 
@@ -121,7 +119,7 @@ METHODS: dict[str, Method] = {
     "recalibration-column": Method(train=_recalibrated("column")),
     "delta": Method(train=_rule(cs.Delta()), lr=1e-5, unit_outputs=True),
     "read-out": Method(train=_rule(cs.LocalTandem(), layers=(-1,))),
-    "weight-perturbation": Method(train=_perturbed, lr=1e-4, passes=3),
+    "weight-perturbation": Method(train=_perturbed, lr=1e-4),
     "decolle": Method(train=_rule(cs.Decolle()), lr=3e-5),
     "ltl-online": Method(train=_rule(cs.LocalTandem()), lr=3e-4),
     "ltl-offline": Method(train=_rule(cs.LocalTandemOffline())),
