@@ -97,7 +97,7 @@ class Deployment:
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
-        self._writes, self._seed = 0, seed
+        self._writes, self.seed = 0, seed
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
             array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
@@ -153,7 +153,7 @@ class Deployment:
     def write_stream(self) -> Streams:
         """Return the stream of the next write's programming noise; one for each of several chips."""
         self._writes += 1
-        streams = [stream(chip.seed, "programme", self._seed, self._writes) for chip in self.chips]
+        streams = [stream(chip.seed, "programme", self.seed, self._writes) for chip in self.chips]
         return streams if len(streams) > 1 else streams[0]
 
     def write(self, layer: int, cells: Cells, given: Driving | None = None) -> None:
@@ -194,7 +194,7 @@ class Deployment:
         reads = tuple(
             None
             if given.variance is None
-            else tuple(noise_key(chip.seed, "read", self._seed, purpose, index) for chip in self.chips)
+            else tuple(noise_key(chip.seed, "read", self.seed, purpose, index) for chip in self.chips)
             for index, given in enumerate(self._driving)
         )
 
@@ -219,7 +219,7 @@ class Deployment:
         """Return what drives the rows of the first array, [batch, inputs] or [steps, batch, inputs]; on every chip the
         same.
         """
-        return self.encoder.encode(batch.inputs, batch.numbers, self.window, noise_key(self._seed, "encoder", purpose))
+        return self.encoder.encode(batch.inputs, batch.numbers, self.window, noise_key(self.seed, "encoder", purpose))
 
     def _noise(self, circuit: Circuit, names: tuple[str | int, ...]) -> dict[int, White]:
         """Noise on membranes by the place of the effect, with the keys of all chips."""

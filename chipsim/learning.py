@@ -99,7 +99,7 @@ def learn(
     every_step = update == "step"
     updates = epochs * math.ceil(len(lessons) / size) * (deployment.window if every_step else 1)
     controller = Controller(deployment, writer, optimiser, updates)
-    learning = _chosen(layers, len(deployment.stages))
+    learning = _chosen(layers, len(deployment.stages), rule)
     teacher = _Teaching(deployment, rule, controller, learning, every_step, epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
     history: list[tuple[Array, Array]] = []
@@ -139,12 +139,16 @@ def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
     return Labelled(samples=targets)
 
 
-def _chosen(layers: Sequence[int] | None, count: int) -> frozenset[int]:
+def _chosen(layers: Sequence[int] | None, count: int, rule: Rule) -> frozenset[int]:
     """The numbers of the arrays that learn, counted from the input side."""
     chosen = range(count) if layers is None else layers
-    if not len(chosen) or not all(isinstance(layer, int) and -count <= layer < count for layer in chosen):
+    known = isinstance(chosen, Sequence) and all(isinstance(layer, int) and -count <= layer < count for layer in chosen)
+    if not known or not chosen:
         raise ParameterError(f"layers must be numbers of arrays from {-count} to {count - 1}, not {layers!r}")
-    return frozenset(layer % count for layer in chosen)
+    found = frozenset(layer % count for layer in chosen)
+    if not rule.hidden and count - 1 not in found:
+        raise ParameterError(f"{type(rule).__name__} teaches the read-out alone, array {count - 1}; name it in layers")
+    return found
 
 
 def _batch_size(update: str, batch: int | None) -> int:

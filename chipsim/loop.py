@@ -16,7 +16,7 @@ from array_api_compat import device
 from chipsim.arrays import AnyArray, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.deployment import Deployment, Driving, driving
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.quantity import Parameters, quantity
 from chipsim.writers import Writer
 
@@ -125,13 +125,14 @@ CELL_SECONDS = 2e-8
 def update(
     optimiser: Optimiser, writer: Writer, array: Crossbar, unit: Any, state: Any, gradient: AnyArray, progress: Any,
     cells: Cells, rng: Streams | None, time: Any,
-) -> tuple[Any, Cells, AnyArray, Driving]:  # fmt: skip
+) -> tuple[Any, Cells, AnyArray, AnyArray, Driving]:  # fmt: skip
     """Take a gradient to the cells of one array; return the optimiser's state, the cells, how many of them were
-    written, and what the array gives its neurons from now on.
+    written, the sum of their weights, and what the array gives its neurons from now on.
     """
     state, change = optimiser.step(state, gradient, progress)
     written = writer.write(array, cells, change, rng, time)
-    return state, written, (written.target != cells.target).sum(), driving(array, written, unit)
+    moved = (written.target != cells.target).sum()
+    return state, written, moved, written.wanted.sum(), driving(array, written, unit)
 
 
 class Controller:
@@ -152,21 +153,25 @@ class Controller:
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
         deployment, scalar = self.deployment, self.deployment.engine.scalar
-        self.states[index], written, moved, given = self.update(
+        self.states[index], written, moved, total, given = self.update(
             self.optimiser, self.writer, deployment.arrays[index], scalar(deployment.stages[index].circuit.unit_drive),
             self.states[index], gradient, scalar(progress), deployment.cells[index],
             None if self.pure else deployment.write_stream(), scalar(deployment.time),
         )  # fmt: skip
-        self.writes[index] += float(moved)
-        deployment.write(index, written, given)
+        self._take(index, written, moved, total, given)
 
     def change(self, index: int, change: AnyArray) -> None:
         """Let the writer write a change [rows, columns] of an array's weights."""
         deployment = self.deployment
         array, cells = deployment.arrays[index], deployment.cells[index]
         written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
-        self.writes[index] += float((written.target != cells.target).sum())
-        deployment.write(index, written)
+        self._take(index, written, (written.target != cells.target).sum(), written.wanted.sum(), None)
+
+    def _take(self, index: int, written: Cells, moved: AnyArray, total: AnyArray, given: Driving | None) -> None:
+        if not math.isfinite(float(total)):
+            raise ChipsimError(f"the change of array {index} holds NaN: learning diverged; take a smaller lr")
+        self.writes[index] += float(moved)
+        self.deployment.write(index, written, given)
 
 
 def with_progress(batches: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:

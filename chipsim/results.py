@@ -77,7 +77,7 @@ def validate(dataset: xr.Dataset, factors: Iterable[str] = ()) -> None:
 
 def drop_volatile(dataset: xr.Dataset) -> xr.Dataset:
     """Return `dataset` without the attributes and variables that may differ between two equal runs (wall time ...)."""
-    dataset = dataset.drop_vars(VOLATILE, errors="ignore")
+    dataset = dataset.copy().drop_vars(VOLATILE, errors="ignore")
     holders: list[Any] = [dataset, *dataset.variables.values()]
     for holder in holders:
         holder.attrs = {name: value for name, value in holder.attrs.items() if name not in VOLATILE}
@@ -105,14 +105,12 @@ def spread(array: xr.DataArray) -> xr.Dataset:
 
 def interval(array: xr.DataArray, level: float = 0.95) -> xr.Dataset:
     """Confidence interval of the mean over chips and seeds, `low` and `high`: mean +- t s / sqrt(n), Student's t with
-    n - 1 degrees of freedom; NaN for a single chip.
+    n - 1 degrees of freedom; missing values are left out, and a single one has NaN.
     """
     over = [dimension for dimension in REPEATS if dimension in array.dims]
-    count = int(np.prod([array.sizes[dimension] for dimension in over]))
-    mean = array.mean(over)
-    if count < 2:
-        return xr.Dataset({"low": mean * np.nan, "high": mean * np.nan})
-    half = stats.t.ppf(0.5 + level / 2, count - 1) * array.std(over, ddof=1) / np.sqrt(count)
+    count, mean = array.count(over), array.mean(over)
+    spread_of_mean = np.sqrt(((array - mean) ** 2).sum(over) / (count * (count - 1)).where(count > 1))
+    half = spread_of_mean * stats.t.ppf(0.5 + level / 2, (count - 1).clip(1))
     return xr.Dataset({"low": mean - half, "high": mean + half})
 
 
@@ -420,6 +418,8 @@ def _merge_versions(texts: Iterable[str]) -> str:
 
 
 def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Sequence[xr.Dataset]) -> xr.Dataset:
+    common = set.intersection(*(set(trial.data_vars) for trial in trials))
+    trials = [trial[[name for name in trial.data_vars if name in common or name not in VOLATILE]] for trial in trials]
     first, shape = trials[0], tuple(len(values) for values in manifest.grid.values())
     for point, trial in zip(points, trials, strict=True):
         if why := _other_shape(first, trial):

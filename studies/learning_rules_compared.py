@@ -69,7 +69,7 @@ def trial(trial: Trial) -> xr.Dataset:
                 samples * epochs * method.learns,
                 named("learning samples taken, repeats included"),
             ),
-            "lr": ((), lesson.lr, named("learning rate of Adam at its start, in weights")),
+            "lr": ((), lesson.lr, named("learning rate of Adam at its start, in weights, where a method has one")),
             "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
         },
         coords={"stage": np.array(STAGES)},

@@ -423,8 +423,11 @@ except KeyboardInterrupt:
 """
 
 
+IGNORED = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
 @pytest.mark.parametrize(
-    ("before", "said"), [("", "interrupted"), ("signal.signal(signal.SIGINT, signal.SIG_IGN)", "to the end and done")]
+    ("before", "said"), [("", "interrupted"), ("import brian2", "interrupted"), (IGNORED, "to the end and done")]
 )
 def test_an_interrupt_ends_a_run_as_python_says_not_as_brian2_does(before: str, said: str) -> None:
     """Brian2's own handler would end the run early as if it were done, and fail where interrupts are ignored."""

@@ -15,11 +15,11 @@ from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
 from chipsim.engines import Engine, Stage, Torch, Window
 from chipsim.engines.brian import Brian
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.learning import TargetBatch, learn
 from chipsim.loop import SGD, Adam, Optimiser
 from chipsim.network import Network
-from chipsim.rules import LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
+from chipsim.rules import Delta, LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
 from chipsim.signals import LocalSignals
 
 Array = NDArray[np.float64]
@@ -232,10 +232,38 @@ def test_only_the_chosen_arrays_learn(layers: tuple[int, ...] | None, learning: 
     assert np.isfinite(history.rate_error[0, :2]).all()
 
 
-@pytest.mark.parametrize("layers", [(), (3,), (-4,), ("last",)])
-def test_layers_that_are_none_are_refused(layers: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("layers", [(), (3,), (-4,), ("last",), -1])
+def test_layers_that_are_none_are_refused(layers: Any) -> None:
     with pytest.raises(ParameterError, match="layers must be numbers of arrays from -3 to 2"):
         learn(deployment(), Lesson(), layers=layers)
+
+
+def test_a_rule_of_the_read_out_needs_it_among_the_layers() -> None:
+    with pytest.raises(ParameterError, match="Delta teaches the read-out alone, array 2"):
+        learn(deployment(), Lesson(), rule=Delta(), layers=(0, 1))
+
+
+@pytest.mark.parametrize("engine", [Brian(), Torch(dtype="float32", device="cpu", compile=False)])
+def test_a_change_that_is_not_a_number_is_refused(engine: Engine) -> None:
+    snn = deploy(Network.random(SIZES, seed=0), fabricate(ChipDesign(), 1), window=16, engine=engine)
+    with pytest.raises(ChipsimError, match="the change of array 0 holds NaN"):
+        learn(snn, Lesson(), rule=Broken(), batch=5)
+    assert np.isfinite(snn.weights(0)).all()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Broken(Rule):
+    """Asks for NaN at the last step."""
+
+    reads: ClassVar[frozenset[str]] = frozenset({"target"})
+
+    def init(self) -> None:
+        return None
+
+    def update(self, state: None, signals: LocalSignals) -> tuple[None, Any]:
+        assert signals.target is not None
+        return None, signals.target[None] * float("nan") if _is_last(signals) else None
 
 
 @pytest.mark.parametrize("rule", [LocalTandem(warm_up=4), LocalTandemOffline(), LocalTandemTrace()])

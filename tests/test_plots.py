@@ -146,6 +146,7 @@ def test_what_is_drawn_is_what_the_numbers_say() -> None:
         (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),
         (lambda path: learning_curve.data(SIGMA), "does not depend on 'epoch'"),
         (lambda path: comparison.data(SIGMA), "needs the dimension 'approach'"),
+        (lambda path: comparison.data(METHODS.isel(sigma=[1])), "run the study at sigma = 0 too"),
     ],
 )
 def test_errors_are_sentences(call: Any, sentence: str, tmp_path: Path) -> None:

@@ -44,6 +44,22 @@ def test_gains_of_columns_win_back_the_gains_of_neurons() -> None:
     assert (history.deviation[-1, :2] < 0.25 * history.deviation[0, :2]).all()
 
 
+def test_a_column_that_never_changes_keeps_its_gain() -> None:
+    """Of equal samples every column shows a constant, whose variance is rounding alone."""
+    snn = deployed(cs.Mismatch(sigma=0.3, kinds=("gain",)))
+    before = to_numpy(snn.cells[0].wanted)
+    cs.recalibrate(snn, np.repeat(inputs(1), 30, axis=0), rounds=2, progress=False)
+    bias_rows = snn.placement.layers[0].bias_rows
+    np.testing.assert_array_equal(to_numpy(snn.cells[0].wanted)[:-bias_rows], before[:-bias_rows])
+
+
+def test_with_poisson_spikes_a_nominal_chip_is_left_alone_too() -> None:
+    network, design = cs.Network.random(SIZES, seed=0), cs.ChipDesign(circuit=cs.IF(soft_reset=True), headroom=20.0)
+    chip = cs.fabricate(design, seed=1)
+    snn = cs.deploy(network, chip, window=24, engine=FAST, encoder=cs.Poisson(), seed=3)
+    assert not cs.recalibrate(snn, inputs() / 1.5, rounds=2, progress=False).writes.any()
+
+
 def test_by_layer_all_columns_share_one_gain() -> None:
     snn = deployed(cs.Mismatch(sigma=0.4, kinds=("gain", "cell_gain")))
     before = [to_numpy(cells.wanted) for cells in snn.cells]

@@ -64,6 +64,21 @@ def test_identical_looks_at_everything_but_the_volatile() -> None:
     assert not results.identical(one, one.assign_attrs(seed=1))
     assert not results.identical(one, one.assign(accuracy=one["accuracy"] + 1e-15))
     assert "host" in one.attrs, "the argument must stay as it is"
+    one["accuracy"].attrs["host"] = "a"
+    results.drop_volatile(one)
+    assert one["accuracy"].attrs["host"] == "a"
+
+
+def test_volatile_variables_that_some_trials_lack_are_left_out(tmp_path: Path) -> None:
+    """As in a result that an earlier version began."""
+    path = tmp_path / "a.h5"
+    store(path)
+    last = list(MANIFEST.points())[-1]
+    dataset = trial(0.5).assign(wall_time=((), 3.0, ONE))
+    dataset.attrs = results.trial_attributes(MANIFEST.identity_hash, last, 2.0)
+    results.write_trial(dataset, path, last)
+    results.combine(MANIFEST, path)
+    assert "wall_time" not in results.open(path)
 
 
 def test_intervals_are_those_of_the_books() -> None:
@@ -73,6 +88,9 @@ def test_intervals_are_those_of_the_books() -> None:
     found = results.interval(array)
     np.testing.assert_allclose([found.low, found.high], [low, high], rtol=1e-12)
     assert results.interval(array[:1]).low.isnull().all()
+    gap = array.copy()
+    gap[3:, 0] = np.nan
+    np.testing.assert_allclose(results.interval(gap).low[0], results.interval(array[:3]).low[0], rtol=1e-12)
     hits = xr.DataArray([0, 3, 10], dims="sigma")
     found = results.share_interval(hits, 10)
     for place, count in enumerate(hits.values):

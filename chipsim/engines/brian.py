@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _excepthook, _on_interrupt = sys.excepthook, signal.getsignal(signal.SIGINT)
+_known = "brian2" in sys.modules
 import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
-if _on_interrupt is not None:  # Brian2's ends a run early as if it were done, and fails where interrupts are ignored
+if (
+    _on_interrupt is not None and not _known
+):  # Brian2's ends a run early as if it were done, and fails where interrupts are ignored
     signal.signal(signal.SIGINT, _on_interrupt)
 
 from chipsim.circuits import Circuit
@@ -130,6 +133,8 @@ class Brian(Engine):
             )
         network.schedule = ["start", *(f"{slot}_{i}" for i in range(len(layers)) for slot in SLOTS), "end"]
         network.run(count * steps * step * brian2.second, namespace={})
+        if run.finished < count:  # Brian2's own handler, where another program imported it first
+            raise KeyboardInterrupt
 
 
 def _operation(function: Callable[[], None], when: str, clock: Any) -> Any:
@@ -235,7 +240,7 @@ class _Run:
     ) -> None:
         self.layers, self.windows, self.steps = layers, windows, steps
         self.watch, self.on_window = watch, on_window
-        self.step = 0
+        self.step = self.finished = 0
         self.window: Window | None = None
         self.changed = True
         self.noise: list[Array | None] = []
@@ -307,6 +312,6 @@ class _Run:
                 self.changed |= watch.see(index, self.step, state)
         self.step += 1
         if self.step == self.steps:
-            self.step = 0
+            self.step, self.finished = 0, self.finished + 1
             if self.on_window is not None:
                 self.on_window(self.layers[-1].v.copy())

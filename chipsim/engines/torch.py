@@ -83,10 +83,10 @@ class Torch(Engine):
         return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
 
     def scalar(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.device)
+        return torch.tensor(value, dtype=DTYPES[self.dtype], device=self.device)
 
     def fused(self, function: F, seconds: float) -> F:
-        return _compiled(function) if self.compiles(f"compiled {function.__name__}", seconds) else function
+        return _compiled(function) if self.compiles(function.__name__, seconds) else function
 
     def compiles(self, what: str, seconds: float) -> bool:
         """Return whether to compile what takes `seconds` without: on request, or once that much was to do."""
@@ -157,10 +157,11 @@ def keep_memory() -> None:
     """
     if not sys.platform.startswith("linux") or {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & {*os.environ}:
         return
-    trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    trim, mmap, most = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     with contextlib.suppress(OSError, AttributeError):  # another libc
-        for parameter in (trim, mmap):
-            ctypes.CDLL(None).mallopt(parameter, 2**31 - 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        if mallopt(mmap, most) or mallopt(mmap, 2**25):  # before 2.35 glibc takes 32 MB at most
+            mallopt(trim, most)
 
 
 def _noisy(stages: Sequence[Stage], window: Window) -> tuple[bool, ...]:
@@ -311,15 +312,9 @@ _spent = [0.0]
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Any:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-    compiled = torch.compile(function, dynamic=True)
-
-    @functools.wraps(function)
-    def quiet(*args: Any) -> Any:
-        with warnings.catch_warnings():  # the namespace of arrays is looked up behind a cache, which dynamo mentions
-            warnings.filterwarnings("ignore", message="(?s).*functools.lru_cache")
-            return compiled(*args)
-
-    return quiet
+    # the namespace of arrays is looked up behind a cache, which dynamo mentions
+    warnings.filterwarnings("ignore", message="(?s).*functools.lru_cache", category=UserWarning)
+    return torch.compile(function, dynamic=True)
 
 
 def _compiler_found(device: str) -> bool:

@@ -1,5 +1,6 @@
 """perturb_in_the_loop(): learning from labels alone, by trying changes of all weights at once."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from chipsim.arrays import AnyArray, like, to_numpy
 from chipsim.deployment import Batch, Deployment, Samples
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.training import PURPOSE, Trainer, trained
 from chipsim.loop import Adam, Controller, Optimiser
 from chipsim.quantity import canonical_json
@@ -36,9 +37,11 @@ def perturb_in_the_loop(
         g_ij = (L(W + size D) - L(W - size D)) / (2 size) D_ij        D_ij = +1 or -1, for all weights at once
 
     L: cross-entropy of softmax(outputs) against the labels of a batch, which is presented twice. Each perturbation is a
-    write like any other, with the device's noise. size: in weights, relative to the root mean square of an array's
-    weights at the start; the gradient of each array is scaled alike. Other arguments, what is returned and what is
-    raised: as `train_in_the_loop`. Source: simultaneous perturbation, Spall 1992.
+    write like any other, with the device's noise, and clipped like any other; on cells with levels a perturbation below
+    the distance of two levels moves some of them only, while all take the slope. size: in weights, relative to the root
+    mean square of an array's weights at the start; the gradient of each array is scaled alike. Other arguments and what
+    is returned: as `train_in_the_loop`. Raises ParameterError for arguments out of range, arrays of zeros and several
+    chips; ChipsimError when the loss is not finite. Source: simultaneous perturbation, Spall 1992.
     """
     if not 0 < size < np.inf:
         raise ParameterError(f"size of a perturbation must be above 0 and finite, not {size!r}")
@@ -62,6 +65,7 @@ class _Perturbing(Trainer):
             raise ParameterError("weight perturbation needs arrays whose weights are not all 0")
         self.draws = stream(seed, "perturbation")
         self.signs: list[AnyArray] = []
+        self.wanted: list[AnyArray] = []
         self.losses: list[float] = []
 
     def run(
@@ -76,6 +80,7 @@ class _Perturbing(Trainer):
                 first, self.done = self.done, self.done + size
                 batch = Batch(inputs=self.deployment.flat(samples.inputs[places]), numbers=range(first, first + size))
                 self._draw()
+                self.wanted = [cells.wanted for cells in self.deployment.cells]
                 for amount in (1.0, -2.0):
                     self._move(amount)
                     yield batch
@@ -105,7 +110,9 @@ class _Perturbing(Trainer):
         if len(self.losses) < 2:
             return
         plus, minus = self.losses
+        if not math.isfinite(plus + minus):
+            raise ChipsimError(f"training diverged after {self.done / self.total:.0%}; take a smaller lr or size")
         self.losses, self.loss = [], self.loss + 0.5 * (plus + minus) * len(labels)
-        self._move(1.0)
         for index, (signs, size) in enumerate(zip(self.signs, self.sizes, strict=True)):
+            self.controller.change(index, self.wanted[index] - self.deployment.cells[index].wanted)
             self.controller.write(index, (plus - minus) / (2 * size) * signs, self.done / self.total)

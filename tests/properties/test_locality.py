@@ -101,6 +101,7 @@ def updates(rule: Rule, network: Network, engine: Replaying, samples: Lesson) ->
     Noting.asked.clear()
     cs.learn(snn, samples, rule=rule, writer=Noting(), optimiser=cs.SGD(lr=1.0), update="sample", progress=False)
     learning = [k for k in range(len(snn.cells)) if rule.hidden or k == len(snn.cells) - 1]
+    assert len(Noting.asked) == SAMPLES * len(learning)
     if engine.array_at not in learning:
         return [None] * SAMPLES
     return list(Noting.asked[learning.index(engine.array_at) :: len(learning)])

@@ -232,7 +232,11 @@ def is_local(rule: Rule) -> None:
     }
     after = taught(rule, column, readout=False)
     alone = np.allclose(np.delete(after, 2, 1), np.delete(before, 2, 1), rtol=1e-9)
-    assert alone or not rule.by_column, "one column moved others, but `by_column` says that it does not"
+    assert alone == rule.by_column, (
+        "no column moved others: state `by_column = True`"
+        if alone
+        else "one column moved others, but `by_column` says that it does not"
+    )
     silent = {**seen, "pre": np.where(np.arange(ROWS) == 3, 0.0, seen["pre"])}
     assert not taught(rule, silent, readout=False)[3].any(), "a row that was never driven got a gradient"
 
