@@ -328,13 +328,15 @@ class _Array:
         if not learns:
             return None
         part = _Carried(first, *self._rows(state, steps))
-        self.kept = [*self.kept, part] if self.rule.looks_back else [part]
+        kept = [*self.kept, part]
+        if self.rule.looks_back:
+            self.kept = kept
         taught: list[tuple[int, AnyArray]] = []
         for k in range(steps):
             self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state))
             if delta is not None:
                 taught.append((first + k + 1 - len(delta), delta))
-        return self._gradient(taught, held=state.held and not self.traced) if taught else None
+        return self._gradient(kept, taught, held=state.held and not self.traced) if taught else None
 
     def _rows(self, state: StageState, steps: int) -> tuple[AnyArray, list[float]]:
         """What the rows carry in these steps, and the bias rows."""
@@ -349,10 +351,9 @@ class _Array:
             biases.append(self.bias_trace)
         return namespace(state.inputs).stack(traces), biases
 
-    def _gradient(self, taught: list[tuple[int, AnyArray]], *, held: bool) -> AnyArray:
+    def _gradient(self, kept: list[_Carried], taught: list[tuple[int, AnyArray]], *, held: bool) -> AnyArray:
         """Multiply column signals, each from a step on, with what the rows carried in their steps."""
-        xp, kept = namespace(taught[0][1]), self.kept
-        deltas = xp.concat([delta for _, delta in taught]) if len(taught) > 1 else taught[0][1]
+        deltas = namespace(taught[0][1]).concat([delta for _, delta in taught]) if len(taught) > 1 else taught[0][1]
         steps = [step for start, delta in taught for step in range(start, start + len(delta))]
         if held:  # the rows carried the same in all steps
             kept = [_Carried(kept[0].first, kept[0].rows, [bias for part in kept for bias in part.biases])]

@@ -279,7 +279,9 @@ def scan(
 ) -> tuple[Tensor | None, Tensor | None, tuple[Tensor, ...]]:  # fmt: skip
     """Run a bank of circuits over some steps; return spikes and membranes [steps, batch, neurons], and the state."""
     dtype, size = states[0].dtype, chunk.drive.shape[2]
-    drive = chunk.drive if chunk.bias is None else chunk.drive + chunk.bias
+    drive, bias = chunk.drive, chunk.bias
+    if bias is not None and chunk.grid is not None:  # a converter reads the bias too; else it is added step by step
+        drive, bias = drive + bias, None
     if chunk.sigma is not None and chunk.read is not None and chunk.places is not None:
         drive = drive + chunk.sigma * normals(chunk.read, chunk.places, size, dtype)
     if chunk.grid is not None:
@@ -294,8 +296,9 @@ def scan(
         noise = drawn if noise is None else noise + drawn
     spikes, membranes = [], []
     for k in range(steps):
+        given = drive[k if drive.shape[0] > 1 else 0]
         *new, fired, v = advance(
-            *states, drive[k if drive.shape[0] > 1 else 0], None if noise is None else noise[k], *constants
+            *states, given if bias is None else given + bias, None if noise is None else noise[k], *constants
         )
         states = tuple(new)
         if fired is not None:
@@ -317,6 +320,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
     return torch.compile(function, dynamic=True)
 
 
+@functools.cache
 def _compiler_found(device: str) -> bool:
     return device != "cpu" or any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
 
@@ -454,12 +458,16 @@ class _Run:
     def window(self, window: Window) -> None:
         """Run one window through all chunks."""
         given = gridded(self.engine.array(window.inputs), self.banks[0].stage.grid_in)
-        given = given.repeat(*(1,) * (given.ndim - 2), self.banks[0].stage.chips, 1)
+        if (chips := self.banks[0].stage.chips) > 1:
+            given = given.repeat(*(1,) * (given.ndim - 2), chips, 1)
         for bank in self.banks:
             bank.clear()
         for first in range(0, self.steps, self.chunk):
             count = min(self.chunk, self.steps - first)
             below = given[None] if given.ndim == 2 else given[first : first + count]
+            for bank in self.banks[1:]:  # nothing of the last chunk is needed any more but its memory
+                bank.mean = bank.sigma = bank.spikes = None
+                bank.inputs = torch.empty(0)
             for index, bank in enumerate(self.banks):
                 if index or bank.mean is None or given.ndim == 3:
                     bank.product(below)

@@ -15,7 +15,7 @@ import chipsim as cs
 from chipsim.circuits import DPI, LIF
 from chipsim.engines import Brian, Stage, Torch, Window
 from chipsim.engines.lowering import ELAPSED, FOREVER, lower
-from chipsim.engines.torch import Chunk, _compiled, scan
+from chipsim.engines.torch import Chunk, _compiled, keep_memory, scan
 
 SIZES, T, BATCH = (784, 512, 512, 10), 16, 128
 NEURONS = 262_144
@@ -28,6 +28,7 @@ GROWTH: dict[str, object] = {}
 def two_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
+    keep_memory()  # as every run of the engine does; the peers in this process have it too
     yield
     torch.set_num_threads(before)
 
