@@ -100,7 +100,7 @@ def draw(axes: Any, data: Comparison) -> None:
     left.set_ylim(-0.6, len(order) - 0.4)
     left.grid(visible=False, axis="y")
     left.set_xlabel("accuracy after learning [%]: mean, 95 % interval, chips")
-    left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="lower left", alignment="left")
+    left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="upper left", alignment="left")
     if data.title:
         left.set_title(data.title, loc="left", fontsize=10.5, color="#222222")
     chips, shares = numbers.sizes["chip"], numbers["yielded"].transpose("approach", "sigma").values
