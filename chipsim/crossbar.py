@@ -40,8 +40,8 @@ class Cells:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
-    """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale, a
-    number as the deployment's engine computes with it.
+    """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale: a
+    float, or a number as an engine compiles it.
     """
 
     device: Device

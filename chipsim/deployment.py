@@ -92,7 +92,7 @@ class Deployment:
             Crossbar(
                 device=chip.design.device,
                 effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
-                w_max=engine.scalar(layer.w_max),
+                w_max=layer.w_max,
             )
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
         )

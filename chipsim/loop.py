@@ -7,7 +7,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
@@ -146,7 +146,9 @@ class Controller:
         self.deployment, self.writer, self.optimiser = deployment, writer, optimiser
         self.pure = writer.pure and not deployment.chip.design.device.draws
         work = CELL_SECONDS * expected * sum(math.prod(cells.g.shape) for cells in deployment.cells)
-        self.update = deployment.engine.fused(update, work) if self.pure else update
+        engine = deployment.engine
+        self.update = engine.fused(update, work) if self.pure else update
+        self.arrays = [replace(array, w_max=engine.scalar(array.w_max)) for array in deployment.arrays]
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
         self.writes = np.zeros(len(self.states))
 
@@ -154,7 +156,7 @@ class Controller:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
         deployment, scalar = self.deployment, self.deployment.engine.scalar
         self.states[index], written, moved, total, given = self.update(
-            self.optimiser, self.writer, deployment.arrays[index], scalar(deployment.stages[index].circuit.unit_drive),
+            self.optimiser, self.writer, self.arrays[index], scalar(deployment.stages[index].circuit.unit_drive),
             self.states[index], gradient, scalar(progress), deployment.cells[index],
             None if self.pure else deployment.write_stream(), scalar(deployment.time),
         )  # fmt: skip
