@@ -12,7 +12,7 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -40,29 +40,19 @@ def limit_threads() -> None:
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables within the block and restore them afterwards."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Within the block, this process and those it starts are on one BLAS/torch thread; restored afterwards."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     torch = sys.modules.get("torch")
     torch_threads = torch.get_num_threads() if torch is not None else None
     limits = threadpoolctl.threadpool_limits(1)
     try:
-        with _environment(dict.fromkeys(THREAD_VARIABLES, "1")):
-            limit_threads()
-            yield
+        limit_threads()
+        yield
     finally:
         limits.restore_original_limits()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         if torch is not None and torch_threads is not None:
             torch.set_num_threads(torch_threads)
 

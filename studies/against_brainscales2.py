@@ -16,7 +16,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.methods import METHODS, Lesson
-from studies.reference_teacher import ENGINES, fitted, named
+from studies.reference_teacher import ENGINES, engine, fitted, named
 from teachers import Teacher, datasets, mlp, train
 from teachers.datasets import Dataset
 
@@ -62,7 +62,7 @@ def trial(trial: Trial) -> xr.Dataset:
     if trial.point["place"] == "software":
         drawn = dataclasses.replace(drawn, device=cs.Ideal(), effects=())
     chip = cs.fabricate(drawn, seed=trial.chip)
-    snn = cs.deploy(network, chip, engine=ENGINES[str(options["engine"])]())
+    snn = cs.deploy(network, chip, engine=engine(settings))
     samples = data.train.take(min(int(options["samples"]), len(data.train)))
     lesson = Lesson(
         snn=snn,

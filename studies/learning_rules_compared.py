@@ -12,24 +12,14 @@ import xarray as xr
 
 import chipsim as cs
 from chipsim.factor import Factor
-from chipsim.study import Settings, Study, Trial
+from chipsim.study import Study, Trial
+from studies.accuracy_vs_mismatch import STAGES, design
 from studies.methods import METHODS, Lesson, unit_outputs
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, prepare, taught
 
-STAGES = ("before", "after")
 _before: dict[tuple[str, str, str, int, object], float] = {}
 """Accuracies before learning that this process knows: methods share them."""
 OPTIONS = tuple(option for option in LEARNING if option.name not in ("lr", "lr_unit"))
-
-
-def design(settings: Settings) -> cs.ChipDesign:
-    """The chip without mismatch: LIF neurons and ideal cells."""
-    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
-
-
-def prepare(settings: Settings) -> None:
-    """Train and store the teacher before the trials ask for it."""
-    taught(settings, progress=True)
 
 
 def trial(trial: Trial) -> xr.Dataset:

@@ -23,9 +23,8 @@ from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
 
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
-if (
-    _on_interrupt is not None and not _known
-):  # Brian2's ends a run early as if it were done, and fails where interrupts are ignored
+# its answer to Ctrl-C ends a run early as if it were done, and fails where interrupts are ignored
+if _on_interrupt is not None and not _known:
     signal.signal(signal.SIGINT, _on_interrupt)
 
 from chipsim.circuits import Circuit

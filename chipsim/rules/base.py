@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from chipsim.arrays import AnyArray
+from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
@@ -74,3 +74,28 @@ def seen(signal: AnyArray | None) -> AnyArray:
     if signal is None:
         raise ParameterError("a rule read a signal that it does not declare in `reads`")
     return signal
+
+
+def softmax(values: AnyArray) -> AnyArray:
+    """Softmax over the columns."""
+    xp = namespace(values)
+    powers = xp.exp(values - xp.max(values, axis=-1, keepdims=True))
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+
+def counted(counter: AnyArray | None, signals: LocalSignals) -> AnyArray:
+    """Return the spike counter of a hidden array after this step; None in a read-out array."""
+    if signals.readout:
+        return None
+    return seen(signals.spikes) if counter is None else counter + seen(signals.spikes)
+
+
+def gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
+    """Return values [batch, neurons] where the comparator is open, else 0."""
+    return namespace(values).where(seen(signals.gate), values, 0.0)
+
+
+def readout_error(signals: LocalSignals, target: AnyArray) -> AnyArray:
+    """Return the column signal of the cross-entropy of a read-out's running value against a target distribution."""
+    elapsed = signals.step + 1
+    return (softmax(seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))

@@ -8,10 +8,9 @@ from typing import ClassVar, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from chipsim.arrays import AnyArray, like, namespace
+from chipsim.arrays import AnyArray, like
 from chipsim.quantity import quantity
-from chipsim.rules.base import Rule, seen
-from chipsim.rules.local_tandem import softmax
+from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax
 from chipsim.signals import LocalSignals
 from chipsim.streams import stream
 
@@ -59,15 +58,13 @@ class Decolle(Rule):
 
     def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
         self._check_window(self.warm_up, signals)
-        counter: AnyArray = state
-        if not signals.readout:
-            counter = seen(signals.spikes) if state is None else state + seen(signals.spikes)
+        counter = counted(state, signals)
         if signals.step < self.warm_up:
             return counter, None
         elapsed, label = signals.step + 1, seen(signals.label)
-        if signals.readout:
-            return counter, ((softmax(seen(signals.value) / elapsed) - label) * (1 / (len(label) * elapsed)))[None]
+        if counter is None:
+            return None, readout_error(signals, label)[None]
         back = like(local_readout(self.seed, signals.array, counter.shape[1], label.shape[1]), counter)
         error = softmax(counter @ back * (self.gain / elapsed)) - label
         delta = error @ back.T * (self.gain / (len(label) * elapsed))
-        return counter, namespace(delta).where(seen(signals.gate), delta, 0.0)[None]
+        return counter, gated(signals, delta)[None]

@@ -13,15 +13,8 @@ from typing import ClassVar, Literal, NamedTuple, final
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.rules.base import Rule, seen
+from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax
 from chipsim.signals import LocalSignals
-
-
-def softmax(values: AnyArray) -> AnyArray:
-    """Softmax over the columns."""
-    xp = namespace(values)
-    powers = xp.exp(values - xp.max(values, axis=-1, keepdims=True))
-    return powers / xp.sum(powers, axis=-1, keepdims=True)
 
 
 @final
@@ -54,17 +47,15 @@ class LocalTandem(Rule):
 
     def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
         self._check_window(self.warm_up, signals)
-        counter: AnyArray = state
-        if not signals.readout:
-            counter = seen(signals.spikes) if state is None else state + seen(signals.spikes)
+        counter = counted(state, signals)
         if signals.step < self.warm_up:
             return counter, None
         elapsed, target = signals.step + 1, seen(signals.target)
         if signals.readout:
-            delta = (softmax(seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))
+            delta = readout_error(signals, target)
         else:
             error = (counter * (1 / elapsed) - target) * (2 / (math.prod(target.shape) * elapsed))
-            delta = _gated(signals, error)
+            delta = gated(signals, error)
         return counter, delta[None]
 
 
@@ -163,10 +154,6 @@ class LocalTandemTrace(Rule):
         share = _rate_error(history.spikes, signals) / signals.window
         xp = namespace(share)
         return history, xp.where(xp.stack(history.gate), share, 0.0)
-
-
-def _gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
-    return namespace(values).where(seen(signals.gate), values, 0.0)
 
 
 def _rate_error(spikes: tuple[AnyArray, ...], signals: LocalSignals) -> AnyArray:
