@@ -286,7 +286,7 @@ def _fill(
         reporter.say(f"{len(pending)} of {total} trials to run, {where}")
         own = workers.pool(min(jobs, len(pending)))
         with own if executor is None else workers.borrowed(executor) as pool:
-            _run_trials(study, place, pending, pool, reporter)
+            _run_trials(study, place, pending, pool, reporter, lent=executor is not None)
     results.combine(manifest, out)
     reporter.say(f"all {total} trials are stored in {out}")
 
@@ -311,8 +311,13 @@ def _run_trials(
     pending: Sequence[Mapping[str, Value]],
     pool: concurrent.futures.Executor,
     reporter: Reporter,
+    lent: bool,
 ) -> None:
-    """Run and store the pending trials; at the first that fails, those that run finish and the others are dropped."""
+    """Run and store the pending trials; at the first that fails, those that run finish and the others are dropped.
+
+    What an interrupt leaves behind is cancelled in a lent executor only. Our own drops it as its block ends; had it
+    been cancelled before, the executor's manager thread would stumble over it as the workers leave.
+    """
     manifest = place.manifest
     settings = Settings(dataset=manifest.dataset, seed=manifest.seed, options=manifest.options)
     _check_importable(study)
@@ -334,8 +339,9 @@ def _run_trials(
                 results.write_trial(future.result(), place.out, point)
         raise
     finally:
-        for future in futures:
-            future.cancel()
+        if lent:
+            for future in futures:
+                future.cancel()
 
 
 def _collect(
