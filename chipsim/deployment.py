@@ -1,6 +1,6 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
-from chipsim.effects import Grid, Seen
+from chipsim.effects import Effect, Grid, Seen
 from chipsim.effects.base import Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
@@ -23,7 +23,7 @@ from chipsim.network import Network
 from chipsim.probe import Probe, Record, variable
 from chipsim.quantity import to_si
 from chipsim.report import EffectReport, Entry, entries
-from chipsim.streams import White, noise_key, normals, stream
+from chipsim.streams import White, noise_key, stream
 
 Array = NDArray[np.float64]
 BATCH = 128
@@ -129,6 +129,7 @@ class Deployment:
             shortcut=self._shortcut(layer, circuit),
             grid_in=None if index else grids["rows"],
             grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
+            lossy=not layer.readout and any(effect.loss() > 0 for effect in self.chip.design.acting),
         )
 
     def _shortcut(self, layer: PlacedLayer, circuit: Circuit) -> Shortcut | None:
@@ -189,8 +190,10 @@ class Deployment:
         on_window: OnWindow | None = None,
     ) -> None:
         """Present `count` batches of `size` samples in one long run; noise is keyed by `purpose` and sample number."""
-        sources = [self._noise(stage.circuit, (purpose, index)) for index, stage in enumerate(self.stages[:-1])]
-        noise = tuple(tuple(source.values()) or None for source in sources)
+        sources = self._sources(purpose)
+        noise, drives, losses = (
+            tuple(tuple(source.values()) or None for source in sources[kind]) for kind in ("membrane", "driver", "loss")
+        )
         reads = tuple(
             None
             if given.variance is None
@@ -202,7 +205,14 @@ class Deployment:
             for batch in batches:
                 self.time += size * self.window * self.step
                 self._measure_noise(sources, batch.numbers)
-                yield Window(inputs=self.encoded(batch, purpose), numbers=batch.numbers, noise=noise, reads=reads)
+                yield Window(
+                    inputs=self.encoded(batch, purpose),
+                    numbers=batch.numbers,
+                    noise=noise,
+                    reads=reads,
+                    drives=drives,
+                    losses=losses,
+                )
 
         self.engine.run(
             self.stages,
@@ -221,21 +231,34 @@ class Deployment:
         """
         return self.encoder.encode(batch.inputs, batch.numbers, self.window, noise_key(self.seed, "encoder", purpose))
 
-    def _noise(self, circuit: Circuit, names: tuple[str | int, ...]) -> dict[int, White]:
-        """Noise on membranes by the place of the effect, with the keys of all chips."""
-        found = [chip.noise(circuit, names, self.step) for chip in self.chips]
+    def _sources(self, purpose: str) -> dict[str, list[dict[int, White]]]:
+        """What effects draw anew, by kind, stage and the place of the effect; the read-out has drivers alone."""
+
+        def membrane(stage: Stage) -> Callable[[Effect], float]:
+            return lambda effect: effect.membrane(stage.circuit, self.step)
+
+        hidden = list(enumerate(self.stages[:-1]))
+        return {
+            "membrane": [self._noise(membrane(stage), (purpose, index)) for index, stage in hidden],
+            "driver": [self._noise(_driver, (purpose, "driver", index)) for index in range(len(self.stages))],
+            "loss": [self._noise(_loss, (purpose, "loss", index)) for index, _ in hidden],
+        }
+
+    def _noise(self, strength: Callable[[Effect], float], names: tuple[str | int, ...]) -> dict[int, White]:
+        """One kind of noise in one stage, by the place of the effect, with the keys of all chips."""
+        found = [chip.noise(strength, names) for chip in self.chips]
         return {
             place: White(tuple(key for noise in found for key in noise[place].keys), white.sigma)
             for place, white in found[0].items()
         }
 
-    def _measure_noise(self, sources: Sequence[dict[int, White]], numbers: Sequence[int]) -> None:
+    def _measure_noise(self, sources: Mapping[str, Sequence[dict[int, White]]], numbers: Sequence[int]) -> None:
         """Take account of what the first sample of a batch meets, for the effect report, until that is enough."""
-        for stage, source in zip(self.stages, sources, strict=False):
-            for effect, white in source.items():
-                if self._noise_seen[effect][1] < ENOUGH:
-                    drawn = white.sigma * normals(white.keys[0], numbers[:1], 0, self.window, stage.neurons)
-                    self._noise_seen[effect] += (float(np.sum(drawn * drawn)), drawn.size)
+        for kind, by_stage in sources.items():
+            for stage, source in zip(self.stages, by_stage, strict=False):
+                for effect, white in source.items():
+                    if self._noise_seen[effect][1] < ENOUGH:
+                        self._noise_seen[effect] += white.seen(kind, numbers[:1], self.window, stage.size(kind))
 
     def outputs(self, inputs: ArrayLike, *, first: int = 0) -> Array:
         """Read-out values [samples, outputs]: (1 / window) sum over steps of what the read-out received, in weights.
@@ -375,6 +398,14 @@ class Deployment:
             "share of weights clipped at mapping": clipped / total,
         }
         return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
+
+
+def _driver(effect: Effect) -> float:
+    return effect.driver()
+
+
+def _loss(effect: Effect) -> float:
+    return effect.loss()
 
 
 def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, ...]:

@@ -15,6 +15,7 @@ from chipsim.errors import ParameterError
 from chipsim.probe import variable
 from chipsim.quantity import check_unit, to_si
 from chipsim.schema import DIMENSIONS
+from chipsim.streams import White
 
 
 def bench(
@@ -30,8 +31,8 @@ def bench(
     """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s].
 
     With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's: the
-    same seed, mismatch and membrane noise. Without one, nominal circuits. A current i moves a membrane by i step / C
-    in a step, or enters the equations of a circuit with a current port.
+    same seed, mismatch, membrane noise and losses of spikes. Without one, nominal circuits. A current i moves a
+    membrane by i step / C in a step, or enters the equations of a circuit with a current port.
     Returns v(current, time, neuron), the membrane before reset in the circuit's unit, spikes(current, time, neuron),
     and for circuits that spike the f-I curve rate(current, neuron) [Hz].
 
@@ -60,10 +61,22 @@ def bench(
 
     unit = seconds / circuit.capacitance if isinstance(circuit, Membrane) else 1.0
     weights = engine.array(np.full((1, neurons), unit))
-    white = tuple(chip.noise(circuit, ("bench",), seconds).values()) if chip else ()
+    white: tuple[White, ...] = ()
+    lost: tuple[White, ...] = ()
+    if chip is not None:
+        white = tuple(chip.noise(lambda effect: effect.membrane(circuit, seconds), ("bench",)).values())
+        if circuit.threshold is not None:
+            lost = tuple(chip.noise(lambda effect: effect.loss(), ("bench", "loss")).values())
     engine.run(
-        [Stage(circuit=circuit, parameters=parameters, weights=lambda: weights)],
-        [Window(inputs=currents[:, None], numbers=range(len(currents)), noise=(white or None,))],
+        [Stage(circuit=circuit, parameters=parameters, weights=lambda: weights, lossy=bool(lost))],
+        [
+            Window(
+                inputs=currents[:, None],
+                numbers=range(len(currents)),
+                noise=(white or None,),
+                losses=(lost or None,),
+            )
+        ],
         count=1,
         batch=len(currents),
         steps=steps,

@@ -44,11 +44,21 @@ def noise_key(seed: int, *names: Name) -> int:
 
 class White(NamedTuple):
     """Gaussian noise of standard deviation `sigma`, independent from step to step, drawn by `normals` from a key for
-    each chip.
+    each chip; or events of probability `sigma`, drawn by `uniforms`.
     """
 
     keys: tuple[int, ...]
     sigma: float
+
+    def seen(self, kind: str, samples: Iterable[int], count: int, size: int) -> tuple[float, int]:
+        """Return what `count` steps of the first chip meet: the sum of squares, or events where the kind of noise is a
+        "loss", and how many numbers were drawn.
+        """
+        if kind == "loss":
+            events = uniforms(self.keys[0], samples, 0, count, size) < self.sigma
+            return float(events.sum()), events.size
+        drawn = self.sigma * normals(self.keys[0], samples, 0, count, size)
+        return float(np.sum(drawn * drawn)), drawn.size
 
 
 def normals(key: int, samples: Iterable[int], first: int, count: int, size: int) -> NDArray[np.float64]:

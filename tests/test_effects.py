@@ -7,9 +7,20 @@ import pytest
 from chipsim.arrays import to_numpy
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
-from chipsim.deployment import deploy
+from chipsim.deployment import Deployment, deploy
 from chipsim.devices import Ideal
-from chipsim.effects import Converters, DeadNeurons, Effect, MembraneNoise, Mismatch, ReadNoise, Seen, StuckCells
+from chipsim.effects import (
+    Converters,
+    DeadNeurons,
+    DriverNoise,
+    Effect,
+    MembraneNoise,
+    Mismatch,
+    ReadNoise,
+    Seen,
+    SpikeLoss,
+    StuckCells,
+)
 from chipsim.effects.base import Frozen
 from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
 from chipsim.engines import Engine, Torch
@@ -298,3 +309,56 @@ def test_impossible_converters_are_refused(fields: dict[str, object], sentence: 
 def test_read_noise_relative_to_something_else_is_refused() -> None:
     with pytest.raises(ParameterError, match=r'ReadNoise\.relative_to must be "range" or "cell", not \'chip\''):
         ReadNoise(relative_to="chip")
+
+
+ENGINES = [Torch(dtype="float64", device="cpu"), Brian()]
+
+
+def one_layer(effect: Effect, engine: Engine, weight: np.ndarray, bias: np.ndarray, window: int) -> Deployment:
+    """A layer of neurons and a read-out that counts the spikes of each."""
+    size = weight.shape[1]
+    network = Network(
+        (Dense(weight=weight, bias=bias), Dense(weight=np.eye(size), bias=np.zeros(size))), (weight.shape[0],)
+    )
+    design = ChipDesign(circuit=IF(soft_reset=True, v_threshold=1.0), effects=(effect,))
+    return deploy(network, fabricate(design, seed=0), window=window, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+def test_a_lost_spike_leaves_the_charge_where_it_is(engine: Engine) -> None:
+    # 0.53 a step against a threshold of 1: without losses a spike every second step. A lost one comes later, and
+    # charge is conserved: membrane = what came in less a threshold for each spike.
+    snn = one_layer(SpikeLoss(rate=0.3), engine, np.full((1, 40), 0.53), np.zeros(40), 50)
+    found = snn.present(np.ones((20, 1)), Record(layer=0, spikes=list(range(40)), v=list(range(40))))
+    spikes = found.spikes.values.astype(float)
+    steps = np.arange(1, 51)[:, None]
+    before = np.concatenate([np.zeros_like(spikes[:, :1]), spikes.cumsum(1)[:, :-1]], axis=1)
+    np.testing.assert_allclose(found.v.values, 0.53 * steps - before, atol=1e-9)
+    ready = found.v.values > 1.0
+    assert not (spikes.astype(bool) & ~ready).any()
+    lost = 1 - spikes[ready].mean()
+    assert abs(lost - 0.3) < 4 * math.sqrt(0.3 * 0.7 / ready.sum())
+    assert snn.effect_report()["spike_loss"]["share of spikes lost"] == pytest.approx(0.3, abs=0.02)
+    patterns = {spikes[sample, :, neuron].tobytes() for sample in range(4) for neuron in range(4)}
+    assert len(patterns) == 16  # anew for every sample and neuron
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+def test_driver_noise_is_one_factor_for_a_row_in_a_step_and_bias_rows_are_quiet(engine: Engine) -> None:
+    weight = np.array([[0.3, 0.6, 0.0], [0.2, 0.4, 0.0]])
+    # below threshold the membrane is the sum of what came in
+    snn = one_layer(DriverNoise(sigma=0.1), engine, weight / 100, np.array([0.0, 0.0, 0.0025]), 40)
+    found = snn.present(np.tile([1.0, 2.0], (50, 1)), Record(layer=0, v=[0, 1, 2]))
+    drive = 100 * np.diff(found.v.values, axis=1, prepend=0.0)
+    np.testing.assert_allclose(drive[..., 1], 2 * drive[..., 0], rtol=1e-8)
+    np.testing.assert_allclose(drive[..., 2], 0.25, rtol=1e-8)
+    has_moments(drive[..., 0], 0.7, 0.1 * math.hypot(0.3, 2 * 0.2))
+    assert abs(np.corrcoef(drive[:, :-1, 0].ravel(), drive[:, 1:, 0].ravel())[0, 1]) < 4 / math.sqrt(50 * 39)
+    assert snn.effect_report()["driver_noise"]["rms of a row's drive, relative"] == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_bench_loses_spikes_too() -> None:
+    design = ChipDesign(circuit=IF(soft_reset=True), effects=(SpikeLoss(rate=0.5),))
+    found = bench(design.circuit, current=[400e-12], duration=0.2, chip=fabricate(design, seed=0), neurons=50)
+    ready = found.v.values >= design.circuit.v_threshold
+    assert 0.3 < found.spikes.values[ready].mean() < 0.7

@@ -3,22 +3,35 @@
 from chipsim.effects.base import Effect, Grid, Seen
 from chipsim.effects.converters import Converters
 from chipsim.effects.dead_neurons import DeadNeurons
+from chipsim.effects.driver_noise import DriverNoise
 from chipsim.effects.membrane_noise import MembraneNoise
 from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
+from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
 
-ALL: tuple[type[Effect], ...] = (Converters, DeadNeurons, MembraneNoise, Mismatch, ReadNoise, StuckCells)
+ALL: tuple[type[Effect], ...] = (
+    Converters,
+    DeadNeurons,
+    DriverNoise,
+    MembraneNoise,
+    Mismatch,
+    ReadNoise,
+    SpikeLoss,
+    StuckCells,
+)
 
 __all__ = [
     "ALL",
     "Converters",
     "DeadNeurons",
+    "DriverNoise",
     "Effect",
     "Grid",
     "MembraneNoise",
     "Mismatch",
     "ReadNoise",
     "Seen",
+    "SpikeLoss",
     "StuckCells",
 ]

@@ -30,9 +30,9 @@ class Grid(NamedTuple):
 class Seen:
     """What a deployment uses of one effect, for measuring it.
 
-    neurons, cells: frozen arrays of each layer, the read-out last. noise: sum of squares of a sample of what it added
-    to membranes, and number of values; both 0 before the first sample of the data. conductances: [2, rows, columns] of
-    each layer as read now.
+    neurons, cells: frozen arrays of each layer, the read-out last. noise: of a sample of what it drew anew, the sum of
+    squares (of noise on membranes and drivers; 1 for an event that loses a spike) and the number of values; both 0
+    before the first sample of the data. conductances: [2, rows, columns] of each layer as read now.
     """
 
     neurons: Sequence[Frozen]
@@ -53,6 +53,8 @@ class Effect(Parameters, ABC):
     read       conductances [2, rows, columns] as a read sees them
     variance   of the noise that every access to a cell meets anew, [2, rows, columns]
     membrane   standard deviation of the white noise that it adds to each membrane in a step
+    driver     relative standard deviation of what drives a row in a step
+    loss       probability that a spike is lost
     rows, columns   grids of the converters in front of the rows and behind the columns
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
     """
@@ -91,8 +93,8 @@ class Effect(Parameters, ABC):
 
     @property
     def noisy(self) -> bool:
-        """Whether the effect adds noise to membranes: whether it overrides `membrane`."""
-        return type(self).membrane is not Effect.membrane
+        """Whether the effect draws anew in every step: whether it overrides `membrane`, `driver` or `loss`."""
+        return any(getattr(type(self), hook) is not getattr(Effect, hook) for hook in ("membrane", "driver", "loss"))
 
     @property
     def reads_noisily(self) -> bool:
@@ -107,6 +109,14 @@ class Effect(Parameters, ABC):
 
     def membrane(self, circuit: Circuit, seconds: float) -> float:
         """Return the standard deviation of the Gaussian added to each membrane in a step, in the membrane's unit."""
+        return 0.0
+
+    def driver(self) -> float:
+        """Return the standard deviation of the factor on what drives each row, independent from step to step."""
+        return 0.0
+
+    def loss(self) -> float:
+        """Return the probability that a neuron whose threshold is met does not fire in this step, and is not reset."""
         return 0.0
 
     def rows(self) -> Grid | None:

@@ -56,9 +56,9 @@ class Stage:
     engine's kind [rows + bias rows, columns], in units of the circuit's port per unit of input. wiring: how inputs
     reach its rows; a plain dense array by default. bias_rows: last rows, driven by 1 in every step. variance: gives
     the variance of an access to the array, or None; with one row and one column where all weights have the same.
-    grid_in, grid_out: converters before the rows (of analog inputs) and behind the columns (in units of the port). Of
-    several chips side by side, parameters are [chips, neurons] and weights and variance [chips, rows + bias rows,
-    columns]; samples then come chip after chip, [chips x batch].
+    grid_in, grid_out: converters before the rows (of analog inputs) and behind the columns (in units of the port).
+    lossy: whether spikes may be lost. Of several chips side by side, parameters are [chips, neurons] and weights and
+    variance [chips, rows + bias rows, columns]; samples then come chip after chip, [chips x batch].
     """
 
     circuit: Circuit
@@ -70,10 +70,15 @@ class Stage:
     shortcut: Shortcut | None = None
     grid_in: Grid | None = None
     grid_out: Grid | None = None
+    lossy: bool = False
 
     @property
     def neurons(self) -> int:
         return int(next(iter(self.parameters.values())).shape[-1])
+
+    def size(self, kind: str) -> int:
+        """How many numbers a kind of noise draws in a step: one for each input of the array, or for each neuron."""
+        return self.geometry.size if kind == "driver" else self.neurons
 
     @property
     def geometry(self) -> Wiring:
@@ -96,13 +101,25 @@ class Window:
 
     numbers: of the samples [batch], which key their noise. noise: for each stage None, the values [steps, batch,
     neurons] that are added to the membranes step by step, or white noise. reads: for each stage None, or the keys (one
-    for each chip) of the noise of reading its array. All chips see the same samples.
+    for each chip) of the noise of reading its array. drives: for each stage None, or white noise of the factors on what
+    drives its rows, bias rows apart. losses: for each stage None, or the events that lose a spike; of lossy stages
+    only. All chips see the same samples.
     """
 
     inputs: Array
     numbers: Sequence[int] = ()
     noise: tuple[Array | tuple[White, ...] | None, ...] = ()
     reads: tuple[tuple[int, ...] | None, ...] = ()
+    drives: tuple[tuple[White, ...] | None, ...] = ()
+    losses: tuple[tuple[White, ...] | None, ...] = ()
+
+    def drive(self, index: int) -> tuple[White, ...]:
+        """The noise of what drives the rows of a stage."""
+        return (self.drives[index] if index < len(self.drives) else None) or ()
+
+    def loss(self, index: int) -> tuple[White, ...]:
+        """The events that lose spikes of a stage."""
+        return (self.losses[index] if index < len(self.losses) else None) or ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,7 +31,7 @@ from chipsim.circuits import Circuit
 from chipsim.engines.base import Array, Engine, OnWindow, Stage, StageState, Watch, Window, gridded
 from chipsim.errors import ParameterError
 from chipsim.quantity import declarations
-from chipsim.streams import normals
+from chipsim.streams import White, normals, uniforms
 
 SLOTS = ("drive", "groups", "inject", "fire", "sample", "resets")
 TARGETS = {"numpy": NumpyCodeObject, "cython": CythonCodeObject}
@@ -48,9 +48,11 @@ def group(
     clock: Any,
     target: str = "numpy",
     varied: set[str] | None = None,
+    lossy: bool = False,
 ) -> Any:
     """Return a NeuronGroup of batch x neurons circuits. Parameters in `varied`, by default those that differ from one
-    neuron to another, are variables of it; the others go in as constants.
+    neuron to another, are variables of it; the others go in as constants. A lossy one has a variable `kept`, without
+    which no neuron fires.
     """
     fields = declarations(circuit)
     units = {name: NAMES.get(declaration.unit, "1") for name, declaration in fields.items()}
@@ -58,6 +60,7 @@ def group(
         varied = {name for name, values in parameters.items() if values.min() != values.max()}
     lines = [circuit.equations, f"drive : {'volt' if circuit.port == 'charge' else 'amp'}"]
     lines += [f"noise : {NAMES[circuit.membrane_unit]}"]
+    lines += ["kept : boolean"] * lossy
     lines += [f"{name} : {units[name]} (constant)" for name in sorted(varied)]
     given = {name: float(getattr(circuit, name)) for name in fields}
     given |= {name: float(values[0]) for name, values in parameters.items()}
@@ -69,7 +72,7 @@ def group(
     made = brian2.NeuronGroup(
         batch * len(next(iter(parameters.values()))),
         "\n".join(lines),
-        threshold=circuit.threshold,
+        threshold=f"({circuit.threshold}) and kept" if lossy else circuit.threshold,
         reset=circuit.reset,
         refractory=circuit.refractory or False,
         method=circuit.method,
@@ -145,7 +148,7 @@ class _Layer:
 
     def __init__(self, stage: Stage, index: int, batch: int, clock: Any, target: str) -> None:
         self.stage, self.shape, self.wiring = stage, (batch, stage.neurons), stage.geometry
-        self.group = group(stage.circuit, stage.parameters, batch, clock, target)
+        self.group = group(stage.circuit, stage.parameters, batch, clock, target, lossy=stage.lossy)
         self._schedule(index, stage.circuit.inject, clock)
         self.drive, self.noise, self.v = (
             self._variable(name).reshape(self.shape) for name in ("drive", "noise", stage.circuit.membrane)
@@ -243,6 +246,8 @@ class _Run:
         self.window: Window | None = None
         self.changed = True
         self.noise: list[Array | None] = []
+        self.drives: list[Array | None] = []
+        self.kept: list[NDArray[np.bool_] | None] = []
         self.reads: list[Array | None] = []
 
     def begin(self) -> None:
@@ -256,15 +261,18 @@ class _Run:
         for layer, noise in zip(self.layers, self.noise, strict=False):
             if noise is not None:
                 layer.noise[...] = noise[self.step]
+        for layer, kept in zip(self.layers, self.kept, strict=True):
+            if kept is not None:
+                layer.group.variables["kept"].get_value().reshape(layer.shape)[...] = kept[self.step]
 
     @property
     def held(self) -> bool:
-        """Whether the inputs are the same in every step of the window."""
-        return self.window is not None and self.window.inputs.ndim == 2
+        """Whether what drives the rows is the same in every step of the window."""
+        return self.window is not None and self.window.inputs.ndim == 2 and not self.window.drive(0)
 
     def _draw(self, window: Window) -> None:
-        def drawn(key: int, layer: _Layer) -> Array:
-            return normals(key, window.numbers, 0, self.steps, layer.stage.neurons)
+        def drawn(key: int, layer: _Layer, kind: str = "membrane") -> Array:
+            return normals(key, window.numbers, 0, self.steps, layer.stage.size(kind))
 
         self.noise = [
             np.sum([white.sigma * drawn(white.keys[0], layer) for white in noise], axis=0)
@@ -272,10 +280,27 @@ class _Run:
             else noise
             for layer, noise in zip(self.layers, window.noise, strict=False)
         ]
+        self.drives = [
+            np.prod([1 + white.sigma * drawn(white.keys[0], layer, "driver") for white in noise], axis=0)
+            if (noise := window.drive(index))
+            else None
+            for index, layer in enumerate(self.layers)
+        ]
+        self.kept = [
+            np.all([self._kept(white, window, layer) for white in window.loss(index)], axis=0)
+            if layer.stage.lossy
+            else None
+            for index, layer in enumerate(self.layers)
+        ]
         keys = (*window.reads, *(None for _ in self.layers))
         self.reads = [
             None if key is None else drawn(key[0], layer) for layer, key in zip(self.layers, keys, strict=False)
         ]
+
+    def _kept(self, white: White, window: Window, layer: _Layer) -> NDArray[np.bool_]:
+        drawn = uniforms(white.keys[0], window.numbers, 0, self.steps, layer.stage.neurons)
+        kept: NDArray[np.bool_] = drawn >= white.sigma
+        return kept
 
     def driver(self, index: int) -> Callable[[], None]:
         """Return the operation that drives stage `index`; the product with constant inputs is made once per window."""
@@ -283,11 +308,13 @@ class _Run:
 
         def drive() -> None:
             assert self.window is not None
+            noise = self.drives[index]
+            factor = 1.0 if noise is None else noise[self.step]
             if index:
-                layer.product(self.layers[index - 1].spikes)
+                layer.product(self.layers[index - 1].spikes * factor)
             elif self.changed or not self.held:
-                inputs = self.window.inputs if self.held else self.window.inputs[self.step]
-                layer.product(gridded(inputs, layer.stage.grid_in))
+                inputs = self.window.inputs if self.window.inputs.ndim == 2 else self.window.inputs[self.step]
+                layer.product(gridded(inputs, layer.stage.grid_in) * factor)
                 self.changed = False
             read, shortcut = self.reads[index], layer.stage.shortcut
             layer.deliver(

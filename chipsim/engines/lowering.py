@@ -80,7 +80,8 @@ class Lowered:
 
     parameters: names that `setup` takes, each [neurons] or a number; it returns what is constant in a run. states:
     names of the state variables. step(*states, drive, noise, *constants) -> (*new states, spikes, membrane): all
-    [batch, neurons]; spikes are boolean, None where nothing spikes; the membrane is that before the reset.
+    [batch, neurons]; spikes are boolean, None where nothing spikes; the membrane is that before the reset. Of a lossy
+    circuit step(*states, drive, noise, kept, *constants), where a neuron fires only if it is kept (boolean).
     """
 
     parameters: tuple[str, ...]
@@ -89,14 +90,14 @@ class Lowered:
     step: torch.fx.GraphModule
 
 
-def lower(circuit: Circuit, step: float, noisy: bool) -> Lowered:
-    """Return the circuit's text as tensor functions for steps of `step` seconds, with or without noise.
+def lower(circuit: Circuit, step: float, noisy: bool, lossy: bool = False) -> Lowered:
+    """Return the circuit's text as tensor functions for steps of `step` seconds, with or without noise and losses.
 
     Circuits of equal text share them. Raises LoweringError for what is no tensor function.
     """
-    key = (type(circuit).__name__, _text(circuit), step, noisy)
+    key = (type(circuit).__name__, _text(circuit), step, noisy, lossy)
     if key not in _lowered:
-        _lowered[key] = _lower(circuit, step, noisy)
+        _lowered[key] = _lower(circuit, step, noisy, lossy)
     return _lowered[key]
 
 
@@ -111,7 +112,7 @@ def _text(circuit: Circuit) -> tuple[Any, ...]:
     return (*text, circuit.method, circuit.port, circuit.membrane, circuit.per_neuron, shared)
 
 
-def _lower(circuit: Circuit, step: float, noisy: bool) -> Lowered:
+def _lower(circuit: Circuit, step: float, noisy: bool, lossy: bool) -> Lowered:
     bank = {name: np.array([value]) for name, value in circuit.nominal().items()}
     made = group(circuit, bank, 1, brian2.Clock(dt=step * brian2.second), varied=set(bank))
     made._network = "none"  # it is read, never run, and Brian2 need not warn of that
@@ -131,9 +132,9 @@ def _lower(circuit: Circuit, step: float, noisy: bool) -> Lowered:
     if circuit.threshold is not None:
         made.thresholder["spike"].update_abstract_code(run_namespace={})
         reader.run(made.thresholder["spike"].abstract_code)
-        spikes = reader.values["_cond"]
+        spikes = reader.spikes(lossy)
         reader.reset(circuit.reset or "", spikes)
-    return reader.finish(membrane, spikes)
+    return reader.finish(membrane, spikes, lossy)
 
 
 class _Reader:
@@ -170,6 +171,11 @@ class _Reader:
             if getattr(self.made.variables.get(state), "conditional_write", None) is not None:
                 active = self.values["not_refractory"]
                 self.values[state] = self._call(torch.where, active, self.values[state], before[state])
+
+    def spikes(self, lossy: bool) -> Node:
+        """Return where neurons fire."""
+        met = self.values["_cond"]
+        return self._call(operator.and_, met, Name("kept")) if lossy else met
 
     def reset(self, code: str, spikes: Node) -> None:
         """Take the statements of the reset, which act on neurons that spiked."""
@@ -270,13 +276,13 @@ class _Reader:
     def _error(self, what: str) -> LoweringError:
         return LoweringError(f"{type(self.circuit).__name__}: the fast engine cannot run {what}")
 
-    def finish(self, membrane: Node, spikes: Node | None) -> Lowered:
+    def finish(self, membrane: Node, spikes: Node | None, lossy: bool) -> Lowered:
         """Return the graphs: what depends on parameters alone apart from what changes from step to step."""
         outputs = [self.values[state] for state in self.states]
         roots = [*outputs, *([] if spikes is None else [spikes]), membrane]
         constants: dict[Node, int] = {}
         step = _Emitter(
-            [*self.states, "drive", "noise"],
+            [*self.states, "drive", "noise", *(["kept"] if lossy else [])],
             lambda node: (
                 constants.setdefault(node, len(constants))
                 if self.fixed(node) and not isinstance(node, float | bool)

@@ -30,7 +30,7 @@ from torch.nn.grad import conv2d_weight
 from chipsim.engines.base import Array, Engine, F, OnWindow, Stage, StageState, Watch, Window, gridded
 from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
 from chipsim.errors import ParameterError
-from chipsim.streams import FIRST, GAMMA, SECOND, sample_keys
+from chipsim.streams import FIRST, GAMMA, SECOND, White, sample_keys
 from chipsim.wiring import Wiring
 
 log = logging.getLogger("chipsim")
@@ -242,15 +242,25 @@ class Places(NamedTuple):
         return cls(torch.tensor(_GAMMA, device=device), pairs)
 
 
-def normals(keys: Tensor, places: Places, size: int, dtype: torch.dtype) -> Tensor:
-    """The normals of `chipsim.streams.normals` [steps, samples, size], from the keys of the samples."""
-    words = keys[:, None] + places.pairs * places.gamma
+def _words(keys: Tensor, places: Tensor, gamma: Tensor | int) -> Tensor:
+    words = keys[:, None] + places * gamma
     words = (words ^ ((words >> 30) & 0x3FFFFFFFF)) * _FIRST
     words = (words ^ ((words >> 27) & 0x1FFFFFFFFF)) * _SECOND
-    words = words ^ ((words >> 31) & 0x1FFFFFFFF)
+    return words ^ ((words >> 31) & 0x1FFFFFFFF)
+
+
+def normals(keys: Tensor, places: Places, size: int, dtype: torch.dtype) -> Tensor:
+    """The normals of `chipsim.streams.normals` [steps, samples, size], from the keys of the samples."""
+    words = _words(keys, places.pairs, places.gamma)
     radius = torch.sqrt(-2 * torch.log((((words >> 32) & 0xFFFFFFFF).to(dtype) + 0.5) * 2.0**-32))
     angle = (words & 0xFFFFFFFF).to(dtype) * (2 * math.pi * 2.0**-32)
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 2)[..., :size]
+
+
+def events(keys: Tensor, first: int, count: int, size: int, probability: float) -> Tensor:
+    """Where the uniform numbers of `chipsim.streams.uniforms` [steps, samples, size] are below `probability`."""
+    places = torch.arange(first * size + 1, (first + count) * size + 1, device=keys.device).reshape(count, 1, size)
+    return ((_words(keys, places, _GAMMA) >> 11) & 0x1FFFFFFFFFFFFF).to(torch.float64) * 2.0**-53 < probability
 
 
 # -------------------------------------------------------------------------------------------------------- the scan
@@ -259,7 +269,7 @@ def normals(keys: Tensor, places: Places, size: int, dtype: torch.dtype) -> Tens
 class Chunk(NamedTuple):
     """What a scan takes besides state: drive [steps or 1, batch, neurons] and its spread by read noise, converters'
     (step, limit), what a shortcut adds, noise as values or as (keys, sigma), and where noise is drawn; bias [neurons]
-    of the drive, where it does not have it.
+    of the drive, where it does not have it; kept [steps, batch, neurons]: where spikes are not lost, if some are.
     """
 
     drive: Tensor
@@ -271,6 +281,7 @@ class Chunk(NamedTuple):
     read: Tensor | None
     places: Places | None
     bias: Tensor | None = None
+    kept: Tensor | None = None
 
 
 def scan(
@@ -297,9 +308,9 @@ def scan(
     spikes, membranes = [], []
     for k in range(steps):
         given = drive[k if drive.shape[0] > 1 else 0]
-        *new, fired, v = advance(
-            *states, given if bias is None else given + bias, None if noise is None else noise[k], *constants
-        )
+        inputs = (given if bias is None else given + bias, None if noise is None else noise[k])
+        kept = () if chunk.kept is None else (chunk.kept[k],)
+        *new, fired, v = advance(*states, *inputs, *kept, *constants)
         states = tuple(new)
         if fired is not None:
             spikes.append(fired.to(dtype))
@@ -347,7 +358,7 @@ def _prepare(engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) 
     known = _prepared.setdefault(stage, {})
     key = engine, rows, step, noisy
     if key not in known:
-        lowered = lower(stage.circuit, step, noisy)
+        lowered = lower(stage.circuit, step, noisy, stage.lossy)
         parameters = {name: engine.array(_per_row(values, rows or 1)) for name, values in stage.parameters.items()}
         constants = tuple(lowered.setup(*(parameters[name] for name in lowered.parameters)))
         zero = torch.zeros(stage.neurons, dtype=DTYPES[engine.dtype], device=engine.device)
@@ -469,14 +480,33 @@ class _Run:
                 bank.mean = bank.sigma = bank.spikes = None
                 bank.inputs = torch.empty(0)
             for index, bank in enumerate(self.banks):
-                if index or bank.mean is None or given.ndim == 3:
-                    bank.product(below)
+                noisy = window.drive(index)
+                if index or bank.mean is None or given.ndim == 3 or noisy:
+                    bank.product(self._driven(below, noisy, window, first, count))
                 spikes, state = self._advance(bank, index, window, first, count)
                 below = bank.spikes = spikes
                 if self.watch is not None and self.watch.see(index, first, state):
                     self.banks[0].mean = None
         last = self.banks[-1]
         last.membrane = last.states[last.lowered.states.index(last.stage.circuit.membrane)]
+
+    def _driven(self, below: Tensor, noise: Sequence[White], window: Window, first: int, count: int) -> Tensor:
+        """What drives the rows [steps, batch, size], the noise of their drivers included."""
+        size = below.shape[-1]
+        places = Places.of(first, count, size, self.engine.device) if noise else None
+        for one in noise:
+            assert places is not None
+            below = below * (1 + one.sigma * normals(self._keys(one.keys, window), places, size, below.dtype))
+        return below
+
+    def _kept(self, stage: Stage, losses: Sequence[White], window: Window, first: int, count: int) -> Tensor | None:
+        """Where spikes are not lost [steps, batch, neurons]; None where none can be."""
+        if not stage.lossy:
+            return None
+        kept = torch.ones((count, self.batch, stage.neurons), dtype=torch.bool, device=self.engine.device)
+        for one in losses:
+            kept &= ~events(self._keys(one.keys, window), first, count, stage.neurons, one.sigma)
+        return kept
 
     def _advance(self, bank: _Bank, index: int, window: Window, first: int, count: int) -> tuple[Tensor, StageState]:
         watch, stage = self.watch, bank.stage
@@ -498,7 +528,7 @@ class _Run:
                 count, self.batch, stage.neurons
             )
         inputs = bank.inputs if bank.inputs.shape[0] == count else bank.inputs.expand(count, -1, -1)
-        held = index == 0 and window.inputs.ndim == 2
+        held = index == 0 and window.inputs.ndim == 2 and not window.drive(index)
         return spikes, StageState(inputs=inputs, held=held, spikes=spikes, v=v if keep_v else None, gate=gate)
 
     def _inputs(self, bank: _Bank, index: int, window: Window, first: int, count: int) -> Chunk:
@@ -519,6 +549,7 @@ class _Run:
             read=self._keys(key, window) if drawn and key is not None else None,
             places=Places.of(first, count, stage.neurons, engine.device) if drawn else None,
             bias=bank.bias,
+            kept=self._kept(stage, window.loss(index), window, first, count),
         )
 
     def _scalar(self, value: float) -> Tensor:

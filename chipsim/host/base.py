@@ -15,6 +15,7 @@ from torch.nn import functional
 from chipsim.circuits import Circuit
 from chipsim.engines.torch import product
 from chipsim.errors import ParameterError
+from chipsim.host.normalisation import Normalised
 from chipsim.quantity import Parameters
 from chipsim.wiring import Wiring
 
@@ -42,7 +43,8 @@ class TwinLayer:
     """One layer as the host models it: nominal, all neurons alike.
 
     weights [rows + bias rows, columns]: the host's, of which the gradient is taken. threshold: from rest, in weights,
-    as in `Readings.membranes`. leak: share of the membrane that is left after a step.
+    as in `Readings.membranes`. leak: share of the membrane that is left after a step. norm, affine [2, columns]: how
+    the host normalises drives, with its gain and shift; None for what it does not normalise.
     """
 
     weights: Tensor
@@ -50,6 +52,13 @@ class TwinLayer:
     bias_rows: int
     circuit: Circuit
     step: float
+    norm: Normalised | None = None
+    affine: Tensor | None = None
+
+    @property
+    def leaves(self) -> tuple[Tensor, ...]:
+        """What the host learns: weights, and with a normalisation gain and shift."""
+        return (self.weights,) if self.affine is None else (self.weights, self.affine)
 
     @property
     def unit(self) -> float:
@@ -68,6 +77,8 @@ class TwinLayer:
         """Return what the array gives its neurons [..., batch, neurons] for inputs [..., batch, size] of a step."""
         steps = inputs if inputs.ndim == 3 else inputs[None]
         driven = product(self.wiring, steps, self.weights, self.bias_rows)
+        if self.norm is not None and self.affine is not None:
+            driven = self.norm(driven, self.affine)
         return driven if inputs.ndim == 3 else driven[0]
 
 

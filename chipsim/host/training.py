@@ -15,6 +15,7 @@ from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
+from chipsim.host.normalisation import Normalised
 from chipsim.loop import Adam, Controller, Optimiser, with_progress
 from chipsim.probe import variable
 from chipsim.quantity import canonical_json
@@ -35,6 +36,7 @@ def train_in_the_loop(
     optimiser: Optimiser | None = None,
     batch: int = BATCH,
     epochs: int = 1,
+    batch_norm: bool = False,
     seed: int = 0,
     progress: bool = True,
     on_epoch: Callable[[int], None] | None = None,
@@ -42,8 +44,10 @@ def train_in_the_loop(
     """Train a chip from a host: the chip presents each batch, the host reads what the method declares to read, computes
     a gradient on its twin of the network, and the writer writes the optimiser's change into the cells.
 
-    writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. seed: of the order of
-    the samples. on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does.
+    writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. batch_norm: the twin
+    normalises what its hidden layers receive, and the chip gets weights with that folded in; for training from random
+    weights, since the scale of trained ones is lost. seed: of the order of the samples. on_epoch(epoch) is called after
+    each epoch. Each call starts anew, as `learn` does.
 
     Returns loss(epoch), its mean over the samples, and writes(epoch, layer), the number of cell writes; its attributes
     say which method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the
@@ -52,7 +56,7 @@ def train_in_the_loop(
     labels = _labels(samples, batch, epochs)
     writer, optimiser = writer or Direct(), optimiser or Adam()
     controller = Controller(deployment, writer, optimiser, epochs * math.ceil(len(labels) / batch))
-    host = _Host(deployment, method, controller, epochs * len(labels))
+    host = _Host(deployment, method, controller, epochs * len(labels), batch_norm)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
     return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
         {name: canonical_json(part) for name, part in parts.items()}
@@ -132,12 +136,20 @@ def trained(
 class _Host(Trainer):
     """A training by a method: what was read of the batch at hand."""
 
-    def __init__(self, deployment: Deployment, method: HostMethod, controller: Controller, total: int) -> None:
+    def __init__(
+        self, deployment: Deployment, method: HostMethod, controller: Controller, total: int, batch_norm: bool
+    ) -> None:
         super().__init__(deployment, controller, total)
         if any(layer.shortcut is not None for layer in deployment.network.layers):
             raise ParameterError("host methods have no twin of networks with shortcuts")
         method.check(deployment.chip.design.circuit)
         self.method = method
+        self.norms: list[Normalised | None] = [None] * len(deployment.stages)
+        if batch_norm:
+            *hidden, _ = (self._layer(index) for index in range(len(deployment.stages)))
+            for index, layer in enumerate(hidden):
+                rows = layer.weights.detach()[: -layer.bias_rows]
+                self.norms[index] = Normalised.of(rows, layer.threshold, controller.optimiser)
         self.shown: list[list[StageState]] = []
 
     def run(
@@ -177,36 +189,52 @@ class _Host(Trainer):
         return False
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
-        deployment = self.deployment
         with torch.enable_grad():
             twin = self._twin(self.deployment.encoded(batch, PURPOSE))
             layers = (*twin.hidden, twin.readout)
-            readings = self._readings(value, twin)
-            outputs = self.method.outputs(twin, readings)
+            outputs = self.method.outputs(twin, self._readings(value, twin))
             loss = self.method.loss(outputs, torch.as_tensor(labels, device=outputs.device))
             if not torch.isfinite(loss):
                 raise ChipsimError(f"training diverged after {self.done / self.total:.0%}; take a smaller lr")
-            gradients = torch.autograd.grad(loss, [layer.weights for layer in layers], allow_unused=True)
+            leaves = [leaf for layer in layers for leaf in layer.leaves]
+            gradients = iter(torch.autograd.grad(loss, leaves, allow_unused=True))
         self.loss += loss.item() * len(labels)
-        for index, gradient in enumerate(gradients):
-            if gradient is not None:
-                self.controller.write(index, _like(gradient, deployment.cells[index].wanted), self.done / self.total)
+        for index, layer in enumerate(layers):
+            self._write(index, layer, [next(gradients) for _ in layer.leaves])
+
+    def _write(self, index: int, layer: TwinLayer, gradients: list[Tensor | None]) -> None:
+        wanted, progress = self.deployment.cells[index].wanted, self.done / self.total
+        found = [gradient for gradient in gradients if gradient is not None]
+        if len(found) < len(gradients):
+            return
+        if layer.norm is None:
+            self.controller.write(index, _like(found[0], wanted), progress)
+            return
+        layer.norm.step(self.controller.optimiser, found, progress)
+        self.controller.change(
+            index, _like(layer.norm.folded(self.deployment.stages[index].bias_rows) - _tensor(wanted), wanted)
+        )
+
+    def _layer(self, index: int) -> TwinLayer:
+        """The twin of a layer as it is now."""
+        deployment, norm = self.deployment, self.norms[index]
+        stage = deployment.stages[index]
+        weights = _tensor(deployment.cells[index].wanted) if norm is None else norm.weights
+        return TwinLayer(
+            weights=weights.detach().requires_grad_(),
+            wiring=stage.geometry,
+            bias_rows=stage.bias_rows if norm is None else 0,
+            circuit=stage.circuit,
+            step=deployment.step,
+            norm=norm,
+            affine=None if norm is None else norm.affine.detach().requires_grad_(),
+        )
 
     def _twin(self, inputs: AnyArray) -> Twin:
-        deployment = self.deployment
-        *hidden, readout = (
-            TwinLayer(
-                weights=_tensor(cells.wanted).detach().requires_grad_(),
-                wiring=stage.geometry,
-                bias_rows=stage.bias_rows,
-                circuit=stage.circuit,
-                step=deployment.step,
-            )
-            for stage, cells in zip(deployment.stages, deployment.cells, strict=True)
-        )
+        *hidden, readout = (self._layer(index) for index in range(len(self.norms)))
         return Twin(
             inputs=torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights),
-            window=deployment.window,
+            window=self.deployment.window,
             hidden=tuple(hidden),
             readout=readout,
         )

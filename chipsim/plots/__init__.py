@@ -13,10 +13,15 @@ from typing import Any
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots import canvas, comparison, degradation, learning_curve
+from chipsim.plots import canvas, comparison, degradation, headlines, learning_curve
 from chipsim.results import replace_file
 
-ALL: dict[str, ModuleType] = {"comparison": comparison, "degradation": degradation, "learning_curve": learning_curve}
+ALL: dict[str, ModuleType] = {
+    "comparison": comparison,
+    "degradation": degradation,
+    "headlines": headlines,
+    "learning_curve": learning_curve,
+}
 
 
 def save(name: str, dataset: xr.Dataset, path: Path) -> None:

@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 from chipsim.chip import Chip, ChipDesign, fabricate
 from chipsim.circuits import DPI, IF, LIF, Circuit, Integrator
 from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
-from chipsim.effects import Converters, DeadNeurons, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
+from chipsim.effects import (
+    Converters,
+    DeadNeurons,
+    DriverNoise,
+    Effect,
+    MembraneNoise,
+    Mismatch,
+    ReadNoise,
+    SpikeLoss,
+    StuckCells,
+)
 from chipsim.network import Conv2d, Dense, Layer, Network
 from chipsim.streams import stream
 
@@ -116,6 +126,8 @@ def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
         Mismatch(sigma=draw(strengths(max_strength))),
         MembraneNoise(sigma=draw(strengths(max_strength))),
         DeadNeurons(rate=draw(strengths(max_strength))),
+        DriverNoise(sigma=draw(strengths(max_strength))),
+        SpikeLoss(rate=draw(strengths(max_strength))),
         StuckCells(rate=draw(strengths(max_strength)), at_max=draw(_between(0.0, 1.0))),
         ReadNoise(sigma=draw(strengths(max_strength)), relative_to=draw(st.sampled_from(["range", "cell"]))),
         Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),

@@ -111,6 +111,7 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
             "shortcut": shortcut,
             "grid_in": draw(st.none() | st.just(Grid(0.0437, 1.5))) if index == 0 else None,
             "grid_out": draw(st.none() | st.just(Grid(0.0317 * full, 3.0 * full))),
+            "lossy": circuit.threshold is not None and draw(st.booleans()),
         }
         variance = (0.05 * full * rng.random(weight.shape)) ** 2 if draw(st.booleans()) else None
         layers.append(Layer(fields, weight, variance))
@@ -119,6 +120,8 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
         for layer in layers
     ]
     reads = tuple(None if layer.variance is None else (int(rng.integers(2**62)),) for layer in layers)
+    drives = tuple(draw(st.none() | st.just((White((int(rng.integers(2**62)),), 0.1),))) for _ in layers)
+    losses = tuple((White((int(rng.integers(2**62)),), 0.2),) if layer.fields["lossy"] else None for layer in layers)
     first = draw(st.integers(0, 1000))
     windows = [
         Window(
@@ -126,6 +129,8 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
             numbers=range(first + window * batch, first + (window + 1) * batch),
             noise=tuple(kept),
             reads=reads,
+            drives=drives,
+            losses=losses,
         )
         for window in range(draw(st.integers(1, 2)))
     ]

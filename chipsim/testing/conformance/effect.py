@@ -21,11 +21,16 @@ from chipsim.effects import Effect, Seen
 from chipsim.network import Network
 from chipsim.quantity import declarations
 from chipsim.report import RareEventWarning
-from chipsim.streams import normals, stream
+from chipsim.streams import stream
 from chipsim.testing.conformance.parameters import PARAMETERS
 
 Array = NDArray[np.float64]
 CHIPS = 24
+STRENGTHS: dict[str, Callable[[Effect], float]] = {
+    "membrane": lambda effect: effect.membrane(LIF(), 1e-3),
+    "driver": lambda effect: effect.driver(),
+    "loss": lambda effect: effect.loss(),
+}
 
 
 def _chip(*effects: Effect, seed: int = 0) -> Chip:
@@ -176,7 +181,10 @@ def states_its_membrane_noise(effect: Effect) -> None:
     """Noise of a step has a finite standard deviation that grows with the root of the step; 0 where it adds none."""
     circuit = LIF()
     short, long = (effect.membrane(circuit, seconds) for seconds in (1e-3, 4e-3))
-    assert effect.noisy == (short > 0), "it is noisy just where it overrides `membrane`"
+    drawn = [strength(effect) for strength in STRENGTHS.values()]
+    assert effect.noisy == any(drawn), "it draws anew just where it overrides `membrane`, `driver` or `loss`"
+    assert all(0 <= size < np.inf for size in drawn), f"noise of sizes {drawn}"
+    assert 0 <= effect.loss() <= 1, f"a probability of {effect.loss():g}"
     assert 0 <= short < np.inf, f"a standard deviation of {short:g}"
     assert np.isclose(long, 2 * short, rtol=1e-9), "white noise over four times as long must be twice as large"
 
@@ -196,9 +204,9 @@ def measures_what_it_states(effect: Effect) -> None:
     for seed in range(CHIPS):
         chip = fabricate(design, seed)
         noise = np.zeros(2)
-        for white in chip.noise(design.circuit, ("conformance",), 1e-3).values():
-            drawn = white.sigma * normals(white.keys[0], range(32), 0, 1, 512)
-            noise += (np.sum(drawn**2), drawn.size)
+        for kind, strength in STRENGTHS.items():
+            for white in chip.noise(strength, ("conformance",)).values():
+                noise += white.seen(kind, range(32), 1, 512)
         full = np.full((2, 32, 32), design.device.g_max)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RareEventWarning)
