@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from chipsim.devices import Rram as Rram
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
+    from chipsim.effects import DriverNoise as DriverNoise
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
+    from chipsim.effects import SpikeLoss as SpikeLoss
     from chipsim.effects import StuckCells as StuckCells
     from chipsim.encoders import Analog as Analog
     from chipsim.encoders import Poisson as Poisson
@@ -74,7 +76,16 @@ _MODULES = {
     "circuits": ("DPI", "IF", "LIF", "Integrator"),
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
-    "effects": ("Converters", "DeadNeurons", "MembraneNoise", "Mismatch", "ReadNoise", "StuckCells"),
+    "effects": (
+        "Converters",
+        "DeadNeurons",
+        "DriverNoise",
+        "MembraneNoise",
+        "Mismatch",
+        "ReadNoise",
+        "SpikeLoss",
+        "StuckCells",
+    ),
     "encoders": ("Analog", "Poisson"),
     "engines": ("Brian", "Torch"),
     "errors": ("ChipsimError",),
