@@ -21,7 +21,7 @@ from chipsim.errors import ParameterError
 from chipsim.mapping import PlacedLayer, place
 from chipsim.network import Network
 from chipsim.probe import Probe, Record, variable
-from chipsim.quantity import to_si
+from chipsim.quantity import canonical_json, to_si
 from chipsim.report import EffectReport, Entry, entries
 from chipsim.streams import White, noise_key, stream
 
@@ -47,6 +47,17 @@ class Batch:
 
     inputs: Array
     numbers: Sequence[int]
+
+
+class Snapshot(NamedTuple):
+    """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
+    noise, and what was seen of noise for the effect report.
+    """
+
+    cells: list[Cells]
+    time: float
+    writes: int
+    noise: Array
 
 
 class Driving(NamedTuple):
@@ -161,6 +172,29 @@ class Deployment:
         """Put new cells in place of a layer's, as a writer left them; given: what they give, where that is known."""
         self.cells[layer] = cells
         self._driving[layer] = given or self._now(layer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this deployment from others: network, chips, encoder, engine, window, step and seed."""
+        return {
+            "network": self.network.hash,
+            "chips": [chip.hash for chip in self.chips],
+            "encoder": canonical_json(self.encoder),
+            "engine": repr(self.engine),
+            "window": self.window,
+            "step": self.step,
+            "deployment seed": self.seed,
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""
+        return Snapshot(list(self.cells), self.time, self._writes, self._noise_seen.copy())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot."""
+        self.time, self._writes, self._noise_seen = snapshot.time, snapshot.writes, snapshot.noise.copy()
+        for layer, cells in enumerate(snapshot.cells):
+            self.write(layer, cells)
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from os import PathLike
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
+from chipsim.checkpoint import Checkpoint
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
@@ -72,6 +74,7 @@ def learn(
     layers: Sequence[int] | None = None,
     progress: bool = True,
     on_epoch: Callable[[int], None] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Learn on the chip: present the samples, run the rule on every array, and write its changes into the cells.
 
@@ -80,8 +83,10 @@ def learn(
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
     learns from, labels or the teacher's outputs, is said by the targets. layers: numbers of the arrays that learn, all
     by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch.
-    Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. A rule
-    that reads no teacher's target takes samples with labels alone, as `data.train`.
+    Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. One
+    with a checkpoint, a file that keeps what was reached after every epoch, goes on from there if it finds it, on a
+    deployment made in the same way, and comes to the same end as one that was never stopped. A rule that reads no
+    teacher's target takes samples with labels alone, as `data.train`.
 
     Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips; NaN
     where there is no target), and writes(epoch, layer), the number of cell writes; its attributes say which rule,
@@ -102,8 +107,18 @@ def learn(
     learning = _chosen(layers, len(deployment.stages), rule)
     teacher = _Teaching(deployment, rule, controller, learning, every_step, epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
-    history: list[tuple[Array, Array]] = []
-    for epoch in range(epochs):
+    parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
+    made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
+    made_by |= {"update": update, "batch": size, "readout": getattr(lessons, "readout", "?")}
+    kept = None
+    if checkpoint is not None:
+        run = {"layers": sorted(learning), "epochs": epochs, "samples": len(lessons)}
+        kept = Checkpoint(checkpoint, {**deployment.identity, **made_by, **run})
+    errors = writes = np.zeros((0, len(deployment.stages)))
+    if kept is not None and (found := kept.load((teacher.snapshot(), errors, writes))) is not None:
+        snapshot, errors, writes = found
+        teacher.restore(snapshot)
+    for epoch in range(len(errors), epochs):
         full, rest = divmod(len(lessons), size)
         batches = lessons.batches(size, epoch)
         shown = with_progress(batches, full + bool(rest), f"learning, epoch {epoch + 1} of {epochs}", progress)
@@ -112,16 +127,13 @@ def learn(
                 teacher.run(shown, count, length)
         for _ in shown:  # ends the progress bar
             raise ParameterError("the targets gave more batches than their length promises")
-        history.append(teacher.summary(len(lessons)))
+        error, written = teacher.summary(len(lessons))
+        errors, writes = np.vstack([errors, error]), np.vstack([writes, written])
+        if kept is not None:
+            kept.save((teacher.snapshot(), errors, writes))
         if on_epoch is not None:
             on_epoch(epoch)
-    parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
-    made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
-    return (
-        _history(history)
-        .assign_attrs(deployment.chip.provenance)
-        .assign_attrs(made_by, update=update, batch=size, readout=getattr(lessons, "readout", "?"))
-    )
+    return _history(errors, writes).assign_attrs(deployment.chip.provenance).assign_attrs(made_by)
 
 
 def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
@@ -162,8 +174,7 @@ def _batch_size(update: str, batch: int | None) -> int:
     return size
 
 
-def _history(history: list[tuple[Array, Array]]) -> xr.Dataset:
-    errors, writes = (np.array(column) for column in zip(*history, strict=True))
+def _history(errors: Array, writes: Array) -> xr.Dataset:
     dims = ("epoch", "layer")
     return xr.Dataset(
         {
@@ -171,7 +182,7 @@ def _history(history: list[tuple[Array, Array]]) -> xr.Dataset:
             "writes": variable(dims, writes, "1", "cell writes"),
         },
         coords={
-            "epoch": variable(("epoch",), np.arange(1, len(history) + 1), *DIMENSIONS["epoch"]),
+            "epoch": variable(("epoch",), np.arange(1, len(errors) + 1), *DIMENSIONS["epoch"]),
             "layer": variable(("layer",), np.arange(errors.shape[1]), *DIMENSIONS["layer"]),
         },
     )
@@ -281,6 +292,15 @@ class _Teaching:
                 self.controller.write(index, gradient, self.done / self.total)
                 self.gradients[index], wrote = None, True
         return wrote
+
+    def snapshot(self) -> Any:
+        """What a checkpoint keeps of the run, between two epochs."""
+        return self.controller.snapshot(), self.done
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        reached, self.done = snapshot
+        self.controller.restore(reached)
 
     def summary(self, samples: int) -> tuple[Array, Array]:
         """Return rate error and cell writes per layer since the last summary."""

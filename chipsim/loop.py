@@ -169,6 +169,15 @@ class Controller:
         written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
         self._take(index, written, (written.target != cells.target).sum(), written.wanted.sum(), None)
 
+    def snapshot(self) -> Any:
+        """Return what `restore` brings back: the deployment's snapshot and the optimiser's memory."""
+        return self.deployment.snapshot(), list(self.states)
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot."""
+        deployment, self.states = snapshot
+        self.deployment.restore(deployment)
+
     def _take(self, index: int, written: Cells, moved: AnyArray, total: AnyArray, given: Driving | None) -> None:
         if not math.isfinite(float(total)):
             raise ChipsimError(f"the change of array {index} holds NaN: learning diverged; take a smaller lr")

@@ -358,6 +358,11 @@ def trial_path(path: Path, point: Mapping[str, Value]) -> Path:
     return trials_folder(path) / f"{words[:120]}-{digest}.h5"
 
 
+def checkpoint_path(path: Path, point: Mapping[str, Value]) -> Path:
+    """The file in which an unfinished trial of the result `path` keeps what it has reached."""
+    return trial_path(path, point).with_suffix(".checkpoint")
+
+
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide a result, read without importing them."""
     found = {}
@@ -379,8 +384,9 @@ def trial_attributes(manifest_hash: str, point: Mapping[str, Value], wall_time: 
 
 
 def write_trial(dataset: xr.Dataset, path: Path, point: Mapping[str, Value]) -> None:
-    """Write one trial of the result `path`."""
+    """Write one trial of the result `path`; it needs its checkpoint no longer."""
     write(dataset, trial_path(path, point))
+    checkpoint_path(path, point).unlink(missing_ok=True)
 
 
 def read_trial(manifest: Manifest, path: Path, point: Mapping[str, Value]) -> xr.Dataset:

@@ -49,11 +49,16 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a trial function gets: the seed of its chip, its factor point and the settings of the run."""
+    """What a trial function gets: the seed of its chip, its factor point and the settings of the run.
+
+    checkpoint: a file of this trial's own, for `learn` and `train_in_the_loop`, which is there again when an
+    interrupted trial is run again and is removed when it is done; None where trials run on other machines.
+    """
 
     chip: int
     point: Mapping[str, Any]
     settings: Settings
+    checkpoint: Path | None = None
 
 
 def _prepare_nothing(settings: Settings) -> None:
@@ -330,7 +335,12 @@ def _run_trials(
     try:
         with reporter.bar(total, total - len(pending)):
             for point in pending:
-                trial = Trial(chip=int(point["chip"]), point=_without_chip(point), settings=settings)
+                trial = Trial(
+                    chip=int(point["chip"]),
+                    point=_without_chip(point),
+                    settings=settings,
+                    checkpoint=None if lent else results.checkpoint_path(place.out, point),
+                )
                 futures[workers.submit(pool, _perform, study.trial, trial, manifest.identity_hash, point)] = point
             _collect(futures, place.out, reporter)
     except KeyboardInterrupt:

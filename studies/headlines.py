@@ -182,7 +182,7 @@ def trial(trial: Trial) -> xr.Dataset:
     epochs = min(case.epochs, int(settings.options["epochs"]) or case.epochs)
     begun = time.perf_counter()
     faster = dataclasses.replace(case, lr=case.lr * float(settings.options["pace"]))
-    _trained(faster, snn, ann, samples, epochs, trial.chip)
+    _trained(faster, snn, ann, samples, epochs, trial)
     seconds = time.perf_counter() - begun
     judged = data.test if settings.options["split"] == "test" else data.validation
     split = str(settings.options["split"])
@@ -204,17 +204,17 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
-def _trained(case: Case, snn: cs.Deployment, ann: Teacher, samples: Any, epochs: int, seed: int) -> None:
+def _trained(case: Case, snn: cs.Deployment, ann: Teacher, samples: Any, epochs: int, trial: Trial) -> None:
     optimiser = cs.Adam(lr=case.lr, relative=case.relative, final=0.0)
     if isinstance(case.train, HostMethod):
         cs.train_in_the_loop(
             snn, samples, method=case.train, optimiser=optimiser, batch=case.batch, epochs=epochs,
-            batch_norm=True, seed=seed, progress=False,
+            batch_norm=True, seed=trial.chip, progress=False, checkpoint=trial.checkpoint,
         )  # fmt: skip
     elif case.train is not None:
         cs.learn(
-            snn, ann.targets(samples, percentile=99.0, seed=seed), rule=case.train, optimiser=optimiser,
-            epochs=epochs, progress=False,
+            snn, ann.targets(samples, percentile=99.0, seed=trial.chip), rule=case.train, optimiser=optimiser,
+            epochs=epochs, progress=False, checkpoint=trial.checkpoint,
         )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ again. Networks and levels are ours: the published curves could not be had.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -103,15 +104,15 @@ def setup(network: cs.Network, kind: str, model: str, strength: float, seed: int
         return Setup(network=network)
     if kind == "quantisation":
         return Setup(network=network, device=cs.Ideal(levels=2 ** (int(strength) - 1)))
-    effects: dict[tuple[str, str], Effect] = {
-        ("mismatch", "chip"): cs.Mismatch(sigma=strength),
-        ("thermal", "published"): cs.DriverNoise(sigma=strength),
-        ("thermal", "chip"): cs.MembraneNoise(sigma=strength),
-        ("silencing", "published"): cs.SpikeLoss(rate=strength),
-        ("silencing", "chip"): cs.DeadNeurons(rate=strength),
+    effects: dict[tuple[str, str], Callable[[], Effect]] = {
+        ("mismatch", "chip"): lambda: cs.Mismatch(sigma=strength),
+        ("thermal", "published"): lambda: cs.DriverNoise(sigma=strength),
+        ("thermal", "chip"): lambda: cs.MembraneNoise(sigma=strength),
+        ("silencing", "published"): lambda: cs.SpikeLoss(rate=strength),
+        ("silencing", "chip"): lambda: cs.DeadNeurons(rate=strength),
     }
     if (kind, model) in effects:
-        return Setup(network=network, effects=(effects[kind, model],))
+        return Setup(network=network, effects=(effects[kind, model](),))
     tau = abs(float(stream(seed, "time constant").normal(1.0, strength))) * cs.LIF().tau
     return Setup(
         network=perturbed(network, strength, seed),

@@ -546,3 +546,14 @@ def test_ctrl_c_keeps_finished_trials_and_says_how_to_go_on(toy: Study, tmp_path
     assert command in text
     assert run(toy, out=out, progress=False, jobs=2).sizes["chip"] == 6
     assert len(marks(tmp_path / "marks", "start")) == 24 - stored
+
+
+def test_a_trial_that_stopped_halfway_finds_its_checkpoint_and_leaves_none(toy: Study, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5"
+    study = dataclasses.replace(toy, trial=importlib.import_module("studies.bad").halfway)
+    with pytest.raises(ChipsimError, match="stopped halfway"):
+        run(study, out=out, chips=1, factors={"sigma": (0.1,), "rule": ("online",)}, progress=False)
+    assert len(list(results.trials_folder(out).glob("*.checkpoint"))) == 1
+    found = run(study, out=out, chips=1, factors={"sigma": (0.1,), "rule": ("online",)}, progress=False)
+    assert float(found.accuracy.squeeze()) == 0.6
+    assert not list(results.trials_folder(out).glob("*.checkpoint"))

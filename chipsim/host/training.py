@@ -3,6 +3,8 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chipsim.arrays import AnyArray, to_numpy
+from chipsim.checkpoint import Checkpoint
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ChipsimError, ParameterError
@@ -40,6 +43,7 @@ def train_in_the_loop(
     seed: int = 0,
     progress: bool = True,
     on_epoch: Callable[[int], None] | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Train a chip from a host: the chip presents each batch, the host reads what the method declares to read, computes
     a gradient on its twin of the network, and the writer writes the optimiser's change into the cells.
@@ -47,7 +51,9 @@ def train_in_the_loop(
     writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. batch_norm: the twin
     normalises what its hidden layers receive, and the chip gets weights with that folded in; for training from random
     weights, since the scale of trained ones is lost. seed: of the order of the samples. on_epoch(epoch) is called after
-    each epoch. Each call starts anew, as `learn` does.
+    each epoch. Each call starts anew, as `learn` does. One with a checkpoint, a file that keeps what was reached after
+    every epoch, goes on from there if it finds it, on a deployment made in the same way, and comes to the same end as
+    one that was never stopped.
 
     Returns loss(epoch), its mean over the samples, and writes(epoch, layer), the number of cell writes; its attributes
     say which method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the
@@ -58,9 +64,12 @@ def train_in_the_loop(
     controller = Controller(deployment, writer, optimiser, epochs * math.ceil(len(labels) / batch))
     host = _Host(deployment, method, controller, epochs * len(labels), batch_norm)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
-    return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
-        {name: canonical_json(part) for name, part in parts.items()}
-    )
+    made_by = {name: canonical_json(part) for name, part in parts.items()}
+    kept = None
+    if checkpoint is not None:
+        run = {**made_by, "batch_norm": batch_norm, "batch": batch, "epochs": epochs, "seed": seed}
+        kept = Checkpoint(checkpoint, {**deployment.identity, **run, "samples": len(labels)})
+    return trained(host, samples, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)
 
 
 class Trainer(ABC):
@@ -71,6 +80,15 @@ class Trainer(ABC):
             raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
         self.deployment, self.controller, self.total = deployment, controller, total
         self.done, self.loss = 0, 0.0
+
+    def snapshot(self) -> Any:
+        """What a checkpoint keeps of the training, between two epochs."""
+        return self.controller.snapshot(), self.done
+
+    def restore(self, snapshot: Any) -> None:
+        """Go on from a snapshot."""
+        reached, self.done = snapshot
+        self.controller.restore(reached)
 
     @abstractmethod
     def run(
@@ -99,11 +117,15 @@ def trained(
     seed: int,
     progress: bool,
     on_epoch: Callable[[int], None] | None,
+    checkpoint: Checkpoint | None = None,
 ) -> xr.Dataset:
     """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
     labels = _labels(samples, batch, epochs)
-    losses, writes = [], []
-    for epoch in range(epochs):
+    losses, writes = np.zeros(0), np.zeros((0, len(host.controller.writes)))
+    if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes))) is not None:
+        snapshot, losses, writes = found
+        host.restore(snapshot)
+    for epoch in range(len(losses), epochs):
         order = stream(seed, "host", epoch).permutation(len(labels))
         full, rest = divmod(len(order), batch)
         starts = with_progress(
@@ -115,19 +137,21 @@ def trained(
                 host.run(samples, labels, chosen, count, size)
         for _ in chosen:  # ends the progress bar
             pass
-        losses.append(host.loss / len(order))
-        writes.append(host.controller.writes)
-        host.loss, host.controller.writes = 0.0, np.zeros(len(writes[-1]))
+        losses = np.append(losses, host.loss / len(order))
+        writes = np.vstack([writes, host.controller.writes])
+        host.loss, host.controller.writes = 0.0, np.zeros(writes.shape[1])
+        if checkpoint is not None:
+            checkpoint.save((host.snapshot(), losses, writes))
         if on_epoch is not None:
             on_epoch(epoch)
     return xr.Dataset(
         {
-            "loss": variable(("epoch",), np.array(losses), "1", "mean loss of the samples"),
-            "writes": variable(("epoch", "layer"), np.array(writes), "1", "cell writes"),
+            "loss": variable(("epoch",), losses, "1", "mean loss of the samples"),
+            "writes": variable(("epoch", "layer"), writes, "1", "cell writes"),
         },
         coords={
             "epoch": variable(("epoch",), np.arange(1, epochs + 1), *DIMENSIONS["epoch"]),
-            "layer": variable(("layer",), np.arange(len(writes[0])), *DIMENSIONS["layer"]),
+            "layer": variable(("layer",), np.arange(writes.shape[1]), *DIMENSIONS["layer"]),
         },
         attrs={**host.deployment.chip.provenance, "batch": batch, "seed": seed},
     )
@@ -151,6 +175,13 @@ class _Host(Trainer):
                 rows = layer.weights.detach()[: -layer.bias_rows]
                 self.norms[index] = Normalised.of(rows, layer.threshold, controller.optimiser)
         self.shown: list[list[StageState]] = []
+
+    def snapshot(self) -> Any:
+        return super().snapshot(), self.norms
+
+    def restore(self, snapshot: Any) -> None:
+        common, self.norms = snapshot
+        super().restore(common)
 
     def run(
         self, samples: Samples, labels: NDArray[np.integer], chosen: Iterator[NDArray[np.int64]], count: int, size: int

@@ -1,0 +1,156 @@
+"""Checkpoints: a run that was stopped and goes on ends where one that was never stopped ends."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import chipsim as cs
+from chipsim.arrays import to_numpy
+from chipsim.checkpoint import Checkpoint
+from chipsim.engines import Brian, Engine, Torch
+from chipsim.errors import StoredFileError
+from chipsim.learning import Labelled
+
+SIZES = (6, 12, 9, 4)
+ENGINES: list[Engine] = [Torch(dtype="float64", device="cpu"), Brian()]
+
+
+class StoppedError(Exception):
+    """Stands for the end of the process."""
+
+
+class Lesson:
+    """Samples with labels."""
+
+    rng = np.random.default_rng(1)
+    inputs = rng.uniform(0, 1.5, (20, SIZES[0]))
+    labels = rng.integers(0, SIZES[-1], 20)
+
+
+def deployed(engine: Engine) -> cs.Deployment:
+    """A chip on which every kind of noise is drawn: of membranes, spikes, drivers, reads and writes."""
+    effects = (
+        cs.Mismatch(sigma=0.2),
+        cs.MembraneNoise(sigma=0.1),
+        cs.SpikeLoss(rate=0.1),
+        cs.DriverNoise(sigma=0.1),
+        cs.ReadNoise(sigma=0.02),
+    )
+    design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), device=cs.RRAM_MILO_2021, effects=effects, headroom=10.0)
+    chip = cs.fabricate(design, seed=0)
+    return cs.deploy(cs.Network.random(SIZES, seed=3), chip, engine=engine, window=5, encoder=cs.Poisson())
+
+
+def locally(snn: cs.Deployment, **options: Any) -> xr.Dataset:
+    return cs.learn(
+        snn, Labelled(samples=Lesson()), rule=cs.Decolle(warm_up=2), optimiser=cs.Adam(final=0.1), batch=8,
+        **{"epochs": 4, "progress": False, **options},
+    )  # fmt: skip
+
+
+def by_host(snn: cs.Deployment, **options: Any) -> xr.Dataset:
+    return cs.train_in_the_loop(
+        snn, Lesson(), method=cs.Tandem(), optimiser=cs.Adam(final=0.1), batch=8, progress=False,
+        **{"epochs": 4, **options},
+    )  # fmt: skip
+
+
+def normalised(snn: cs.Deployment, **options: Any) -> xr.Dataset:
+    return by_host(snn, batch_norm=True, **options)
+
+
+def same(ours: Any, theirs: Any) -> None:
+    """Equal but for the last bits, which BLAS makes depend on where an array lies in memory."""
+    np.testing.assert_allclose(to_numpy(ours), to_numpy(theirs), rtol=1e-12, atol=1e-12)
+
+
+def stop_after(epochs: int) -> Callable[[int], None]:
+    def on_epoch(epoch: int) -> None:
+        if epoch + 1 == epochs:
+            raise StoppedError
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize("way", [locally, by_host, normalised])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    way: Callable[..., xr.Dataset], engine: Engine, tmp_path: Path
+) -> None:
+    whole = deployed(engine)
+    expected = way(whole)
+    path = tmp_path / "run.checkpoint"
+    for epoch in (1, 3):
+        with pytest.raises(StoppedError):
+            way(deployed(engine), checkpoint=path, on_epoch=stop_after(epoch))
+    snn, seen = deployed(engine), []
+    found = way(snn, checkpoint=path, on_epoch=seen.append)
+    assert seen == [3]
+    xr.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found.attrs == expected.attrs
+    for ours, theirs in zip(snn.cells, whole.cells, strict=True):
+        for field in dataclasses.fields(ours):
+            same(getattr(ours, field.name), getattr(theirs, field.name))
+    assert snn.time == whole.time
+    same(snn.outputs(Lesson.inputs), whole.outputs(Lesson.inputs))
+    assert str(snn.effect_report()) == str(whole.effect_report())
+
+    again = deployed(engine)
+    assert way(again, checkpoint=path, on_epoch=stop_after(1)).identical(found)  # all is done: nothing is run
+    same(again.outputs(Lesson.inputs), whole.outputs(Lesson.inputs))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 5}, "epochs 4, not 5"),
+        ({"batch_norm": True}, "batch_norm False, not True"),
+        ({"seed": 1}, "seed 0, not 1"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    by_host(deployed(ENGINES[0]), checkpoint=path)
+    with pytest.raises(StoredFileError, match=words):
+        by_host(deployed(ENGINES[0]), checkpoint=path, **options)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_said(damage: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    by_host(deployed(ENGINES[0]), checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
+    with pytest.raises(StoredFileError, match="cannot be read as a checkpoint"):
+        by_host(deployed(ENGINES[0]), checkpoint=path)
+
+
+def test_a_checkpoint_without_what_is_needed_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    Checkpoint(path, {"a": 1}).save((1.0, None))
+    with pytest.raises(StoredFileError, match="does not hold what this run needs"):
+        Checkpoint(path, {"a": 1}).load((1.0, [2.0]))
+    with pytest.raises(StoredFileError, match="another run"):
+        Checkpoint(path, {"a": 2}).load((1.0, None))
+
+
+def test_a_full_disk_is_said_and_the_checkpoint_before_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.checkpoint"
+    kept = Checkpoint(path, {"a": 1})
+    kept.save((1.0, np.arange(3)))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoredFileError, match="No space left on device; free space there"):
+        kept.save((2.0, np.arange(3)))
+    found = kept.load((0.0, np.zeros(0)))
+    assert found is not None
+    assert found[0] == 1.0
+    assert found[1].tolist() == [0, 1, 2]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.checkpoint"]
