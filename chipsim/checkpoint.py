@@ -5,6 +5,7 @@ moved into place, so that a process that is killed leaves the checkpoint before.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -17,59 +18,63 @@ import safetensors.numpy
 import torch
 
 from chipsim.errors import StoredFileError
-from chipsim.results import replace_file
+from chipsim.results import differing, replace_file
 
 T = TypeVar("T")
-KEY = "run"
+RUN, DIGEST = "run", "digest"
 
 
 @final
 class Checkpoint:
     """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name.
 
-    A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None.
+    A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None. Raises StoredFileError where no
+    file can be at `path`.
     """
 
     def __init__(self, path: str | PathLike[str], run: Mapping[str, Any]) -> None:
-        self.path, self.run = Path(path), json.dumps(run, sort_keys=True)
+        self.path, self.run = Path(path), json.loads(json.dumps(run))
+        if not self.path.parent.is_dir() or self.path.is_dir():
+            raise StoredFileError(f"{self.path} cannot be a checkpoint: give a file in a folder that exists")
 
     def save(self, tree: Any) -> None:
         """Keep a tree in place of the one before."""
-        arrays = {name: np.ascontiguousarray(values) for name, values in _leaves(tree, "")}
-        replace_file(self.path, safetensors.numpy.save(arrays, {KEY: self.run}))
+        arrays = {name: np.asarray(values, order="C") for name, values in _leaves(tree, "")}
+        about = {RUN: json.dumps(self.run), DIGEST: fingerprint(*arrays.values())}
+        replace_file(self.path, safetensors.numpy.save(arrays, about))
 
     def load(self, like: T) -> T | None:
         """Return the tree that was saved, of the kind of `like`; None where nothing was.
 
-        Raises StoredFileError for a file that cannot be read, or holds another run.
+        Raises StoredFileError for a file that is damaged, or holds another run.
         """
         if not self.path.exists():
             return None
         try:
             with safetensors.safe_open(self.path, framework="numpy") as file:
-                stored = (file.metadata() or {}).get(KEY)
+                about = file.metadata() or {}
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            stored, digest = json.loads(about[RUN]), about[DIGEST]
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint ({error}); delete it") from error
-        if stored != self.run:
+        if different := differing(stored, self.run):
             raise StoredFileError(
-                f"{self.path} is the checkpoint of another run ({_difference(stored, self.run)}); delete it or give "
-                "another name"
+                f"{self.path} is the checkpoint of another run ({different}); delete it or give another name"
             )
-        try:
-            rebuilt: T = _rebuilt(like, found, "")
-        except (KeyError, ValueError, TypeError) as error:
-            raise StoredFileError(f"{self.path} does not hold what this run needs ({error}); delete it") from error
+        names = [name for name, _ in _leaves(like, "")]
+        if sorted(names) != sorted(found) or fingerprint(*(found[name] for name in names)) != digest:
+            raise StoredFileError(f"{self.path} cannot be read as a checkpoint (it is damaged); delete it")
+        rebuilt: T = _rebuilt(like, found, "")
         return rebuilt
 
 
-def _difference(stored: str | None, asked: str) -> str:
-    try:
-        one, other = json.loads(stored or "{}"), json.loads(asked)
-        name = next(name for name in other if one.get(name) != other[name])
-    except (ValueError, StopIteration, AttributeError):
-        return "it does not say which"
-    return f"{name} {one.get(name)!r}, not {other[name]!r}"
+def fingerprint(*arrays: Any) -> str:
+    """SHA-256 of arrays: their kinds, shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        values = np.asarray(array, order="C")
+        digest.update(f"{values.dtype} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def _parts(tree: Any) -> dict[str, Any]:

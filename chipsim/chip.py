@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from os import PathLike
@@ -182,16 +182,15 @@ class Chip:
             for effect in self.design.acting
         )
 
-    def noise(self, strength: Callable[[Effect], float], names: tuple[str | int, ...]) -> dict[int, White]:
-        """Return what effects draw anew, by the effect's place among the acting.
+    def noise(self, kind: str, circuit: Circuit, names: tuple[str | int, ...], step: float) -> dict[int, White]:
+        """Return what effects draw anew of one kind, of `effects.base.DRAWN`, by the effect's place among the acting.
 
-        strength: of one kind of noise, by effect, as `lambda effect: effect.membrane(circuit, step)`; those of strength
-        0 draw nothing. names: what keys the draws, beside chip and effect.
+        names: what keys the draws, beside chip and effect. step: length of a step [s].
         """
         return {
             place: White((noise_key(self.seed, effect.name, *names),), sigma)
             for place, effect in enumerate(self.design.acting)
-            if (sigma := strength(effect)) > 0
+            if (sigma := effect.drawn(kind, circuit, step)) > 0
         }
 
     @property

@@ -1,6 +1,6 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -12,8 +12,8 @@ from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
-from chipsim.effects import Effect, Grid, Seen
-from chipsim.effects.base import Frozen
+from chipsim.effects import Grid, Seen
+from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
 from chipsim.engines.base import OnWindow
@@ -175,15 +175,20 @@ class Deployment:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this deployment from others: network, chips, encoder, engine, window, step and seed."""
+        """What tells this deployment from others: network, chips, encoder, engine, window, step, seed, and what it has
+        done so far: its clock and the number of its writes.
+        """
         return {
             "network": self.network.hash,
             "chips": [chip.hash for chip in self.chips],
             "encoder": canonical_json(self.encoder),
-            "engine": repr(self.engine),
+            "engine": type(self.engine).__name__,
+            "precision": getattr(self.engine, "dtype", "float64"),
             "window": self.window,
             "step": self.step,
-            "deployment seed": self.seed,
+            "seed of the deployment": int(self.seed),
+            "clock": self.time,
+            "writes before": self._writes,
         }
 
     def snapshot(self) -> Snapshot:
@@ -225,9 +230,7 @@ class Deployment:
     ) -> None:
         """Present `count` batches of `size` samples in one long run; noise is keyed by `purpose` and sample number."""
         sources = self._sources(purpose)
-        noise, drives, losses = (
-            tuple(tuple(source.values()) or None for source in sources[kind]) for kind in ("membrane", "driver", "loss")
-        )
+        noise, drives, losses = (tuple(tuple(source.values()) or None for source in sources[kind]) for kind in DRAWN)
         reads = tuple(
             None
             if given.variance is None
@@ -267,20 +270,16 @@ class Deployment:
 
     def _sources(self, purpose: str) -> dict[str, list[dict[int, White]]]:
         """What effects draw anew, by kind, stage and the place of the effect; the read-out has drivers alone."""
-
-        def membrane(stage: Stage) -> Callable[[Effect], float]:
-            return lambda effect: effect.membrane(stage.circuit, self.step)
-
-        hidden = list(enumerate(self.stages[:-1]))
+        hidden = range(len(self.stages) - 1)
         return {
-            "membrane": [self._noise(membrane(stage), (purpose, index)) for index, stage in hidden],
-            "driver": [self._noise(_driver, (purpose, "driver", index)) for index in range(len(self.stages))],
-            "loss": [self._noise(_loss, (purpose, "loss", index)) for index, _ in hidden],
+            "membrane": [self._noise("membrane", index, (purpose, index)) for index in hidden],
+            "driver": [self._noise("driver", index, (purpose, "driver", index)) for index in range(len(self.stages))],
+            "loss": [self._noise("loss", index, (purpose, "loss", index)) for index in hidden],
         }
 
-    def _noise(self, strength: Callable[[Effect], float], names: tuple[str | int, ...]) -> dict[int, White]:
+    def _noise(self, kind: str, index: int, names: tuple[str | int, ...]) -> dict[int, White]:
         """One kind of noise in one stage, by the place of the effect, with the keys of all chips."""
-        found = [chip.noise(strength, names) for chip in self.chips]
+        found = [chip.noise(kind, self.stages[index].circuit, names, self.step) for chip in self.chips]
         return {
             place: White(tuple(key for noise in found for key in noise[place].keys), white.sigma)
             for place, white in found[0].items()
@@ -432,14 +431,6 @@ class Deployment:
             "share of weights clipped at mapping": clipped / total,
         }
         return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
-
-
-def _driver(effect: Effect) -> float:
-    return effect.driver()
-
-
-def _loss(effect: Effect) -> float:
-    return effect.loss()
 
 
 def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, ...]:

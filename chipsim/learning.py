@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.checkpoint import Checkpoint
+from chipsim.checkpoint import Checkpoint, fingerprint
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
@@ -91,7 +91,8 @@ def learn(
     Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips; NaN
     where there is no target), and writes(epoch, layer), the number of cell writes; its attributes say which rule,
     writer and optimiser learned, and from what the read-out did. Raises ParameterError for an impossible combination of
-    arguments or for targets that do not fit the network.
+    arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another run, or a
+    damaged one.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
@@ -112,7 +113,11 @@ def learn(
     made_by |= {"update": update, "batch": size, "readout": getattr(lessons, "readout", "?")}
     kept = None
     if checkpoint is not None:
-        run = {"layers": sorted(learning), "epochs": epochs, "samples": len(lessons)}
+        inputs, labels, rates = next(lessons.batches(size, 0))
+        run = {
+            "layers": sorted(learning), "epochs": epochs, "samples": len(lessons),
+            "first batch": fingerprint(inputs, labels, *rates),
+        }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **made_by, **run})
     errors = writes = np.zeros((0, len(deployment.stages)))
     if kept is not None and (found := kept.load((teacher.snapshot(), errors, writes))) is not None:

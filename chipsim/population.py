@@ -64,9 +64,9 @@ def bench(
     white: tuple[White, ...] = ()
     lost: tuple[White, ...] = ()
     if chip is not None:
-        white = tuple(chip.noise(lambda effect: effect.membrane(circuit, seconds), ("bench",)).values())
+        white = tuple(chip.noise("membrane", circuit, ("bench",), seconds).values())
         if circuit.threshold is not None:
-            lost = tuple(chip.noise(lambda effect: effect.loss(), ("bench", "loss")).values())
+            lost = tuple(chip.noise("loss", circuit, ("bench", "loss"), seconds).values())
     engine.run(
         [Stage(circuit=circuit, parameters=parameters, weights=lambda: weights, lossy=bool(lost))],
         [

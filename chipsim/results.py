@@ -300,16 +300,17 @@ class Manifest:
 
 def difference(stored: Manifest, asked: Manifest) -> str | None:
     """Say in words where two manifests differ in what decides the numbers; None when they may share a file."""
-    return _difference(stored.identity, asked.identity, "")
+    return differing(stored.identity, asked.identity)
 
 
-def _difference(old: Any, new: Any, name: str) -> str | None:
+def differing(old: Any, new: Any, name: str = "") -> str | None:
+    """Say in words where two nested values of JSON first differ; None when they do not."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         inner = ((old.get(key), new.get(key), f"{name}.{key}".lstrip(".")) for key in keys)
-        return next((found for parts in inner if (found := _difference(*parts))), None)
+        return next((found for parts in inner if (found := differing(*parts))), None)
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        items = (_difference(a, b, f"{name}[{index}]") for index, (a, b) in enumerate(zip(old, new, strict=True)))
+        items = (differing(a, b, f"{name}[{index}]") for index, (a, b) in enumerate(zip(old, new, strict=True)))
         return next(filter(None, items), None)
     return None if old == new else f"{name.replace('_', ' ')} {json.dumps(old)}, not {json.dumps(new)}"
 

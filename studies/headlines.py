@@ -1,9 +1,12 @@
 """What does every paper's method reach here, beside what it published and beside its own ANN?
 
-One case for each method that a laptop finishes, on an ideal chip and with a mark that it must pass; and the published
-networks themselves. Each chip starts from its own random weights and trains with the case's method; its ANN has the
-same layers and is trained from the run's seed. `epochs` and `samples` cut a case short. A trial that was interrupted
-goes on with the epoch at which it stopped.
+One case for each method that a laptop finishes, on a chip without variation, noise and levels, most with a mark to
+reach; and the published networks themselves. Each chip starts from its own random weights, at most HEADROOM times which
+its cells can hold, and trains with the case's method; its ANN has the same layers and is trained from the run's seed.
+Host methods have batch normalisation in the twin, which Lee et al. do not have and Kheradpisheh et al. only in
+convolutions; pooling is linear. What is published was recalled, not looked up, but for spike counts (98.40) and proxy
+learning (94.56), which stand in the abstracts. `epochs` and `samples` cut a case short. A trial that was interrupted
+goes on with the epoch at which it stopped, and its wall time is that of the rest.
 """
 
 import dataclasses
@@ -58,8 +61,8 @@ def vgg9(data: Dataset) -> Model:
 
 
 def proxy_net(data: Dataset) -> Model:
-    """Kheradpisheh et al. 2022 on Fashion-MNIST: 128C-128C-P2-128C-P2-1152-256."""
-    return cnn(data, [Convolution(128), Convolution(128), Convolution(128, pool=2)], (1152, 256), pool=2)
+    """Kheradpisheh et al. 2022 on Fashion-MNIST: 128C-128C-P2-128C-P2-2560-1152-256."""
+    return cnn(data, [Convolution(128), Convolution(128), Convolution(128, pool=2)], (2560, 1152, 256), pool=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,7 @@ CASES: dict[str, Case] = {
     ),
     "ltl-fashion": Case(
         paper=YANG, dataset="fashion-mnist", network=cnn, train=cs.LocalTandem(), circuit=cs.LIF(), window=16,
-        lr=0.1, relative=True, epochs=5, published=NAN,
+        lr=0.1, relative=True, epochs=5,
     ),
     "tandem-cifarnet": Case(
         paper=WU21, dataset="cifar10", network=cifarnet, train=cs.Tandem(), circuit=COUNTING, window=8,
@@ -214,7 +217,7 @@ def _trained(case: Case, snn: cs.Deployment, ann: Teacher, samples: Any, epochs:
     elif case.train is not None:
         cs.learn(
             snn, ann.targets(samples, percentile=99.0, seed=trial.chip), rule=case.train, optimiser=optimiser,
-            epochs=epochs, progress=False, checkpoint=trial.checkpoint,
+            batch=case.batch, epochs=epochs, progress=False, checkpoint=trial.checkpoint,
         )  # fmt: skip
 
 

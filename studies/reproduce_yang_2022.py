@@ -1,7 +1,8 @@
 """How much of the robustness of Local Tandem Learning is in the model of the chip?
 
 Yang et al. (NeurIPS 2022) perturb a trained network in four ways and go on learning. Each way is simulated here as
-their released code models it ("published"), and as a chip would have it ("chip"), at the same strength:
+their released code models it ("published"; their quantiser was not released, and is assumed to be per array, between
+plus and minus its largest weight), and as a chip would have it ("chip"), at the same strength:
 
                   published                                            chip
     mismatch      one time constant |N(tau, sigma tau)| for all;       every threshold, time constant, reset, gain and
@@ -19,14 +20,14 @@ again. Networks and levels are ours: the published curves could not be had.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import xarray as xr
 
 import chipsim as cs
-from chipsim.arrays import AnyArray, namespace, to_numpy
+from chipsim.arrays import AnyArray, like, to_numpy
+from chipsim.checkpoint import fingerprint
 from chipsim.effects import Effect
 from chipsim.factor import Factor
 from chipsim.quantity import quantity
@@ -53,15 +54,14 @@ OPTIONS = tuple(option for option in LEARNING if option.name not in ("lr", "lr_u
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyGate(Rule):
-    """Online Local Tandem Learning of which every gate is multiplied by 1 + sigma N(0, 1), drawn anew at every use."""
+    """Online Local Tandem Learning of which every gate is multiplied by 1 + sigma N(0, 1), drawn anew at every use.
+
+    A rule draws nothing of its own, so the draws are a function of the seed, the array, the step and its spikes.
+    """
 
     reads: ClassVar[frozenset[str]] = cs.LocalTandem.reads
     sigma: float = quantity(0.2, "1", (0.0, 10.0), "Yang 2022, released code")
     seed: int = 0
-
-    @cached_property
-    def _rng(self) -> np.random.Generator:
-        return stream(self.seed, "noisy gate")
 
     def silent(self, window: int) -> int:
         return cs.LocalTandem().silent(window)
@@ -70,11 +70,12 @@ class NoisyGate(Rule):
         return cs.LocalTandem().init()
 
     def update(self, state: AnyArray | None, signals: LocalSignals) -> tuple[AnyArray | None, AnyArray | None]:
-        state, delta = cs.LocalTandem(gate=self.gate).update(state, signals)
+        counter, delta = cs.LocalTandem(gate=self.gate).update(state, signals)
         if delta is None or signals.readout:
-            return state, delta
-        drawn = namespace(delta).asarray(self._rng.standard_normal(delta.shape), dtype=delta.dtype)
-        return state, delta * (1 + self.sigma * drawn)
+            return counter, delta
+        seen = fingerprint(to_numpy(counter))
+        drawn = stream(self.seed, "noisy gate", signals.array, signals.step, seen).standard_normal(delta.shape)
+        return counter, delta * (1 + self.sigma * like(drawn, delta))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,9 @@ def setup(network: cs.Network, kind: str, model: str, strength: float, seed: int
 
 
 def quantised_as_published(snn: cs.Deployment) -> None:
-    """Let the levels of hidden arrays span the weights of each, and the read-out have no levels."""
+    """Let the levels of hidden arrays span the weights of each as they are now, also while it learns, and the read-out
+    have no levels.
+    """
     *hidden, readout = snn.arrays
     fitted_to = [float(np.abs(to_numpy(cells.wanted)).max()) for cells in snn.cells]
     snn.arrays = (

@@ -338,7 +338,7 @@ def test_a_lost_spike_leaves_the_charge_where_it_is(engine: Engine) -> None:
     assert not (spikes.astype(bool) & ~ready).any()
     lost = 1 - spikes[ready].mean()
     assert abs(lost - 0.3) < 4 * math.sqrt(0.3 * 0.7 / ready.sum())
-    assert snn.effect_report()["spike_loss"]["share of spikes lost"] == pytest.approx(0.3, abs=0.02)
+    assert snn.effect_report()["spike_loss"]["share of steps that would lose a spike"] == pytest.approx(0.3, abs=0.02)
     patterns = {spikes[sample, :, neuron].tobytes() for sample in range(4) for neuron in range(4)}
     assert len(patterns) == 16  # anew for every sample and neuron
 
@@ -354,7 +354,9 @@ def test_driver_noise_is_one_factor_for_a_row_in_a_step_and_bias_rows_are_quiet(
     np.testing.assert_allclose(drive[..., 2], 0.25, rtol=1e-8)
     has_moments(drive[..., 0], 0.7, 0.1 * math.hypot(0.3, 2 * 0.2))
     assert abs(np.corrcoef(drive[:, :-1, 0].ravel(), drive[:, 1:, 0].ravel())[0, 1]) < 4 / math.sqrt(50 * 39)
-    assert snn.effect_report()["driver_noise"]["rms of a row's drive, relative"] == pytest.approx(0.1, rel=0.1)
+    assert snn.effect_report()["driver_noise"]["rms of the factors drawn for rows, less 1"] == pytest.approx(
+        0.1, rel=0.1
+    )
 
 
 def test_a_bench_loses_spikes_too() -> None:

@@ -1,5 +1,7 @@
 """Batch normalisation of host methods: against a twin written out, and what the chip gets against the definition."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 import chipsim as cs
 from chipsim.engines import Brian, Engine, Torch
 from chipsim.engines.torch import product
+from chipsim.errors import ParameterError
 from chipsim.host.normalisation import Normalised
 from chipsim.wiring import Wiring
 from teachers import datasets
@@ -94,3 +97,23 @@ def test_a_normalised_network_learns_from_random_weights(method: cs.host.HostMet
         snn, data.train, method=method, batch_norm=True, optimiser=cs.Adam(lr=0.01), epochs=6, progress=False
     )
     assert snn.accuracy(data.validation) > 0.9
+
+
+def test_a_batch_of_one_sample_has_no_statistics() -> None:
+    snn = deployed(ENGINES[0])
+    for batch, words in ((31, "32 in batches of 31 leave one of 1"), (1, "at least 2 samples")):
+        with pytest.raises(ParameterError, match=words):
+            cs.train_in_the_loop(snn, Lesson, method=cs.Proxy(), batch=batch, batch_norm=True, progress=False)
+
+
+def test_weights_at_the_limit_of_the_cells_are_counted() -> None:
+    design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), device=cs.Ideal(), headroom=1.0)
+    shares = []
+    for headroom in (1.0, 1e3):
+        chip = cs.fabricate(dataclasses.replace(design, headroom=headroom), seed=0)
+        snn = cs.deploy(cs.Network.random(SIZES, seed=3), chip, engine=ENGINES[0], window=T)
+        found = cs.train_in_the_loop(snn, Lesson, method=cs.Proxy(), batch_norm=True, epochs=3, progress=False)
+        shares.append(found.clipped.values)
+    assert shares[0].shape == (3, 3)
+    assert (shares[0][:, :2] > 0.01).all()
+    assert (shares[1] == 0).all()

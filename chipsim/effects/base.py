@@ -19,6 +19,10 @@ Draw = Callable[[str], np.random.Generator]
 """A named stream of the neuron bank or tile that is being fabricated."""
 
 
+DRAWN = ("membrane", "driver", "loss")
+"""Kinds of what effects draw anew in a step, each a hook."""
+
+
 class Grid(NamedTuple):
     """A converter: values are clipped to +-limit and rounded to multiples of step."""
 
@@ -94,7 +98,7 @@ class Effect(Parameters, ABC):
     @property
     def noisy(self) -> bool:
         """Whether the effect draws anew in every step: whether it overrides `membrane`, `driver` or `loss`."""
-        return any(getattr(type(self), hook) is not getattr(Effect, hook) for hook in ("membrane", "driver", "loss"))
+        return any(getattr(type(self), hook) is not getattr(Effect, hook) for hook in DRAWN)
 
     @property
     def reads_noisily(self) -> bool:
@@ -118,6 +122,10 @@ class Effect(Parameters, ABC):
     def loss(self) -> float:
         """Return the probability that a neuron whose threshold is met does not fire in this step, and is not reset."""
         return 0.0
+
+    def drawn(self, kind: str, circuit: Circuit, seconds: float) -> float:
+        """Return the size of what the effect draws anew in a step, by kind, of DRAWN."""
+        return {"membrane": self.membrane(circuit, seconds), "driver": self.driver(), "loss": self.loss()}[kind]
 
     def rows(self) -> Grid | None:
         """Return the grid of the converters that drive rows with analog inputs; None for none."""

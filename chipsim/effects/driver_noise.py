@@ -35,4 +35,4 @@ class DriverNoise(Effect):
 
     def measure(self, seen: Seen) -> dict[str, float]:
         squares, count = seen.noise
-        return {"rms of a row's drive, relative": math.sqrt(squares / count)} if count else {}
+        return {"rms of the factors drawn for rows, less 1": math.sqrt(squares / count)} if count else {}

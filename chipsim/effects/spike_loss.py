@@ -38,4 +38,4 @@ class SpikeLoss(Effect):
 
     def measure(self, seen: Seen) -> dict[str, float]:
         lost, count = seen.noise
-        return {"share of spikes lost": lost / count} if count else {}
+        return {"share of steps that would lose a spike": lost / count} if count else {}

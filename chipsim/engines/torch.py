@@ -440,17 +440,20 @@ class _Run:
         self.engine, self.batch, self.steps, self.watch = engine, batch, steps, watch
         self.noisy = _noisy(stages, window)
         self.banks = [_Bank(engine, stage, batch, step, noisy) for stage, noisy in zip(stages, self.noisy, strict=True)]
-        self.chunk = self._chunk()
+        self.chunk = self._chunk(window)
         self.scan = self._scan(count, window)
 
-    def _chunk(self) -> int:
-        """Steps per chunk within the budget: what comes in, drives, spikes, signals and noise of the largest stage, and
-        spikes that shortcuts still need.
+    def _chunk(self, window: Window) -> int:
+        """Steps per chunk within the budget: what comes in, drives, spikes, signals and noise of the largest stage, the
+        words that the noise of drivers and losses is made of, and spikes that shortcuts still need.
         """
         if self.watch is not None and self.watch.every_step:
             return 1
         kept = sum(self.banks[b.stage.shortcut.source].stage.neurons for b in self.banks if b.stage.shortcut)
-        widest = max(bank.wiring.size + 8 * bank.stage.neurons for bank in self.banks)
+        widest = max(
+            (5 if window.drive(index) else 1) * bank.wiring.size + (11 if bank.stage.lossy else 8) * bank.stage.neurons
+            for index, bank in enumerate(self.banks)
+        )
         size = DTYPES[self.engine.dtype].itemsize * self.batch
         short = max(4, int(CHUNK_BYTES / (size * max(bank.stage.neurons for bank in self.banks))))
         most = min(CHUNK, short, CHUNK_WORK // max(bank.work for bank in self.banks))

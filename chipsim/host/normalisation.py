@@ -25,8 +25,8 @@ class Normalised:
     In the twin, mean and variance are those of a batch over samples, steps and positions; in the weights W and b that
     the chip gets, they are running averages (the mean of all batches, and from the tenth on one of weight 0.1).
 
-    weights: V [rows, columns]. affine [2, columns]: gain, at first half the
-    threshold, and shift, at first 0. states: of the optimiser. Source: Wu et al. 2021, released code.
+    weights: V [rows, columns]. affine [2, columns]: gain, at first half the threshold, and shift, at first 0. states:
+    of the optimiser. Source of the folding: Wu et al. 2021, released code; epsilon, momentum and start are choices.
     """
 
     weights: Tensor

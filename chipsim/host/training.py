@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chipsim.arrays import AnyArray, to_numpy
-from chipsim.checkpoint import Checkpoint
+from chipsim.checkpoint import Checkpoint, fingerprint
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ChipsimError, ParameterError
@@ -50,16 +50,22 @@ def train_in_the_loop(
 
     writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. batch_norm: the twin
     normalises what its hidden layers receive, and the chip gets weights with that folded in; for training from random
-    weights, since the scale of trained ones is lost. seed: of the order of the samples. on_epoch(epoch) is called after
-    each epoch. Each call starts anew, as `learn` does. One with a checkpoint, a file that keeps what was reached after
-    every epoch, goes on from there if it finds it, on a deployment made in the same way, and comes to the same end as
-    one that was never stopped.
+    weights, since the scale of trained ones is lost, on a design whose headroom has room for what comes of them. seed:
+    of the order of the samples. on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does. One
+    with a checkpoint, a file that keeps what was reached after every epoch, goes on from there if it finds it, on a
+    deployment made in the same way, and comes to the same end as one that was never stopped.
 
-    Returns loss(epoch), its mean over the samples, and writes(epoch, layer), the number of cell writes; its attributes
-    say which method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the
-    method has no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite.
+    Returns loss(epoch), its mean over the samples, writes(epoch, layer), the number of cell writes, and
+    clipped(epoch, layer), the share of weights at the limit of the cells after the epoch; its attributes say which
+    method, writer and optimiser trained. Raises ParameterError for arguments out of range, neurons that the method has
+    no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite; StoredFileError for
+    the checkpoint of another run, or a damaged one.
     """
     labels = _labels(samples, batch, epochs)
+    if batch_norm and (batch == 1 or len(labels) % batch == 1):
+        raise ParameterError(
+            f"batch_norm needs batches of at least 2 samples, and {len(labels)} in batches of {batch} leave one of 1"
+        )
     writer, optimiser = writer or Direct(), optimiser or Adam()
     controller = Controller(deployment, writer, optimiser, epochs * math.ceil(len(labels) / batch))
     host = _Host(deployment, method, controller, epochs * len(labels), batch_norm)
@@ -67,8 +73,11 @@ def train_in_the_loop(
     made_by = {name: canonical_json(part) for name, part in parts.items()}
     kept = None
     if checkpoint is not None:
-        run = {**made_by, "batch_norm": batch_norm, "batch": batch, "epochs": epochs, "seed": seed}
-        kept = Checkpoint(checkpoint, {**deployment.identity, **run, "samples": len(labels)})
+        run = {
+            **made_by, "batch_norm": batch_norm, "batch": batch, "epochs": epochs, "seed": int(seed),
+            "samples": fingerprint(samples.inputs, labels),
+        }  # fmt: skip
+        kept = Checkpoint(checkpoint, {**deployment.identity, **run})
     return trained(host, samples, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)
 
 
@@ -80,6 +89,11 @@ class Trainer(ABC):
             raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
         self.deployment, self.controller, self.total = deployment, controller, total
         self.done, self.loss = 0, 0.0
+
+    def clipped(self) -> NDArray[np.float64]:
+        """Share of each layer's weights that are at the limit of the cells."""
+        pairs = zip(self.deployment.cells, self.deployment.arrays, strict=True)
+        return np.array([np.mean(np.abs(to_numpy(cells.wanted)) > 0.999999 * array.w_max) for cells, array in pairs])
 
     def snapshot(self) -> Any:
         """What a checkpoint keeps of the training, between two epochs."""
@@ -122,8 +136,9 @@ def trained(
     """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
     labels = _labels(samples, batch, epochs)
     losses, writes = np.zeros(0), np.zeros((0, len(host.controller.writes)))
-    if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes))) is not None:
-        snapshot, losses, writes = found
+    clipped = writes
+    if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes, clipped))) is not None:
+        snapshot, losses, writes, clipped = found
         host.restore(snapshot)
     for epoch in range(len(losses), epochs):
         order = stream(seed, "host", epoch).permutation(len(labels))
@@ -139,15 +154,17 @@ def trained(
             pass
         losses = np.append(losses, host.loss / len(order))
         writes = np.vstack([writes, host.controller.writes])
+        clipped = np.vstack([clipped, host.clipped()])
         host.loss, host.controller.writes = 0.0, np.zeros(writes.shape[1])
         if checkpoint is not None:
-            checkpoint.save((host.snapshot(), losses, writes))
+            checkpoint.save((host.snapshot(), losses, writes, clipped))
         if on_epoch is not None:
             on_epoch(epoch)
     return xr.Dataset(
         {
             "loss": variable(("epoch",), losses, "1", "mean loss of the samples"),
             "writes": variable(("epoch", "layer"), writes, "1", "cell writes"),
+            "clipped": variable(("epoch", "layer"), clipped, "1", "share of weights at the limit of the cells"),
         },
         coords={
             "epoch": variable(("epoch",), np.arange(1, epochs + 1), *DIMENSIONS["epoch"]),
@@ -170,6 +187,7 @@ class _Host(Trainer):
         self.method = method
         self.norms: list[Normalised | None] = [None] * len(deployment.stages)
         if batch_norm:
+            controller.states[:-1] = [None] * len(controller.states[:-1])  # the optimiser's memory is with the norms
             *hidden, _ = (self._layer(index) for index in range(len(deployment.stages)))
             for index, layer in enumerate(hidden):
                 rows = layer.weights.detach()[: -layer.bias_rows]

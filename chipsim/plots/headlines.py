@@ -11,7 +11,7 @@ from chipsim.plots.curves import COLOURS
 from chipsim.results import interval
 
 SIZE = (7.6, 4.8)
-NEEDED = ("accuracy", "ann", "published", "mark")
+NEEDED = ("accuracy", "ann", "published", "mark", "epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,8 @@ def data(dataset: xr.Dataset) -> Headlines:
         raise ParameterError(f"headlines need the variable {missing[0]!r}, which this result does not have")
     accuracy, limits = dataset["accuracy"], interval(dataset["accuracy"])
     found = {"mean": accuracy.mean("chip"), "low": limits["low"], "high": limits["high"], "dots": accuracy}
-    for name in (*NEEDED[1:], "epochs", "full"):
-        if name in dataset:
-            found[name] = dataset[name].mean("chip")
+    for name in NEEDED[1:]:
+        found[name] = dataset[name].mean("chip")
     return Headlines(numbers=xr.Dataset(found), title=str(dataset.attrs.get("question", "")))
 
 
@@ -75,6 +74,6 @@ def words(data: Headlines) -> str:
         met = "" if np.isnan(part["mark"]) else "reached" if part["mean"] >= part["mark"] - 1e-9 else "MISSED"
         lines.append(
             f"{case:24}{said['mean']:>8}{said['low'] + '..' + said['high']:>16}{said['mark']:>8}{met:>9}"
-            f"{said['ann']:>9}{said['published']:>11}{part.get('epochs', np.nan):8.0f}"
+            f"{said['ann']:>9}{said['published']:>11}{part['epochs']:8.0f}"
         )
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from chipsim.plots.curves import COLOURS, MARKERS
 from chipsim.results import interval
 
 PANELS, SIZE = (2, 2), (8.2, 6.4)
-NEEDED = ("chip", "kind", "model", "level", "stage")
+NEEDED = {"accuracy": ("chip", "kind", "model", "level", "stage"), "strength": ("kind", "level")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,10 @@ class NonIdealities:
 
 def data(dataset: xr.Dataset) -> NonIdealities:
     """The numbers of a study over chip, kind, model, level and stage."""
-    if missing := [name for name in NEEDED if name not in dataset["accuracy"].dims]:
-        raise ParameterError(f"this figure needs the dimension {missing[0]!r}, which this result does not have")
+    for name, dimensions in NEEDED.items():
+        if name not in dataset or (missing := set(dimensions) - set(dataset[name].dims)):
+            lacking = f"{name!r} over {', '.join(sorted(missing))}" if name in dataset else repr(name)
+            raise ParameterError(f"this figure needs {lacking}, which this result does not have")
     accuracy, strength = dataset["accuracy"], dataset["strength"]
     limits = interval(accuracy)
     return NonIdealities(

@@ -42,8 +42,12 @@ def test_a_noisy_gate_multiplies_what_an_open_comparator_lets_through_anew_each_
         target=torch.as_tensor(rng.random((40, 50))),
     )  # fmt: skip
     exact, noisy = LocalTandem().update(None, signals)[1], NoisyGate(sigma=0.3, seed=1)
-    draws = [noisy.update(None, signals)[1] for _ in range(2)]
-    ratios = [(draw / exact)[gate[None]].numpy() for draw in draws]
+    spikes = 1.0 - signals.spikes
+    other = LocalSignals(**{**signals.__dict__, "spikes": spikes})
+    draws = [noisy.update(None, shown)[1] for shown in (signals, other)]
+    assert torch.equal(noisy.update(None, signals)[1], draws[0])  # a rule is pure
+    exacts = [exact, LocalTandem().update(None, other)[1]]
+    ratios = [(draw / whole)[gate[None]].numpy() for draw, whole in zip(draws, exacts, strict=True)]
     for ratio in ratios:
         assert abs(ratio.mean() - 1) < 4 * 0.3 / np.sqrt(ratio.size)
         assert abs(ratio.std() - 0.3) < 4 * 0.3 / np.sqrt(2 * ratio.size)

@@ -18,6 +18,7 @@ from chipsim.chip import Chip, ChipDesign, fabricate
 from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
 from chipsim.effects import Effect, Seen
+from chipsim.effects.base import DRAWN
 from chipsim.network import Network
 from chipsim.quantity import declarations
 from chipsim.report import RareEventWarning
@@ -26,11 +27,6 @@ from chipsim.testing.conformance.parameters import PARAMETERS
 
 Array = NDArray[np.float64]
 CHIPS = 24
-STRENGTHS: dict[str, Callable[[Effect], float]] = {
-    "membrane": lambda effect: effect.membrane(LIF(), 1e-3),
-    "driver": lambda effect: effect.driver(),
-    "loss": lambda effect: effect.loss(),
-}
 
 
 def _chip(*effects: Effect, seed: int = 0) -> Chip:
@@ -181,7 +177,7 @@ def states_its_membrane_noise(effect: Effect) -> None:
     """Noise of a step has a finite standard deviation that grows with the root of the step; 0 where it adds none."""
     circuit = LIF()
     short, long = (effect.membrane(circuit, seconds) for seconds in (1e-3, 4e-3))
-    drawn = [strength(effect) for strength in STRENGTHS.values()]
+    drawn = [effect.drawn(kind, circuit, 1e-3) for kind in DRAWN]
     assert effect.noisy == any(drawn), "it draws anew just where it overrides `membrane`, `driver` or `loss`"
     assert all(0 <= size < np.inf for size in drawn), f"noise of sizes {drawn}"
     assert 0 <= effect.loss() <= 1, f"a probability of {effect.loss():g}"
@@ -204,8 +200,8 @@ def measures_what_it_states(effect: Effect) -> None:
     for seed in range(CHIPS):
         chip = fabricate(design, seed)
         noise = np.zeros(2)
-        for kind, strength in STRENGTHS.items():
-            for white in chip.noise(strength, ("conformance",)).values():
+        for kind in DRAWN:
+            for white in chip.noise(kind, design.circuit, ("conformance",), 1e-3).values():
                 noise += white.seen(kind, range(32), 1, 512)
         full = np.full((2, 32, 32), design.device.g_max)
         with warnings.catch_warnings():
