@@ -13,7 +13,7 @@ import xarray as xr
 
 from chipsim import plots
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.plots import comparison, degradation, learning_curve
+from chipsim.plots import comparison, degradation, headlines, learning_curve, non_idealities
 
 ONE = {"units": "1", "long_name": "a number"}
 
@@ -98,9 +98,60 @@ def test_comparison_numbers_are_paired_by_chip_and_yield_counts_from_the_ideal_c
     assert plots.words("degradation", dataset) == plots.words("none", dataset) == ""
 
 
+CASES = xr.Dataset(
+    {
+        "accuracy": (("chip", "case"), [[0.98, 0.90, 0.95], [0.99, 0.92, 0.97]], ONE),
+        "ann": (("chip", "case"), [[0.99, 0.93, 0.98], [0.99, 0.93, 0.98]], ONE),
+        "published": (("chip", "case"), [[0.984, 0.9456, np.nan]] * 2, ONE),
+        "mark": (("chip", "case"), [[0.984, 0.915, np.nan]] * 2, ONE),
+        "epochs": (("chip", "case"), [[3, 4, 0]] * 2, ONE),
+    },
+    coords={"chip": [0, 1], "case": ["spike-count", "proxy", "conversion"]},
+)
+MODELS = xr.Dataset(
+    {
+        "accuracy": (
+            ("chip", "kind", "model", "level", "stage"),
+            np.arange(32).reshape(2, 2, 2, 2, 2) / 100 + 0.5,
+            ONE,
+        ),
+        "strength": (("chip", "kind", "level"), [[[0.0, 0.3], [0.0, 4.0]]] * 2, ONE),
+    },
+    coords={
+        "chip": [0, 1], "kind": ["mismatch", "quantisation"], "model": ["published", "chip"], "level": [0, 1],
+        "stage": STAGES,
+    },
+)  # fmt: skip
+
+
+def test_headlines_say_which_marks_were_reached() -> None:
+    numbers = headlines.data(CASES).numbers
+    np.testing.assert_allclose(numbers["mean"], [0.985, 0.91, 0.96])
+    half = 12.7062047 * 0.01 / 2  # Student's t of two values 0.01 apart: s / sqrt(2) = 0.005
+    np.testing.assert_allclose(numbers["high"].sel(case="spike-count"), 0.985 + half)
+    said = plots.words("headlines", CASES)
+    assert re.search(r"spike-count +98.50 .* 98.40 +reached +99.00 +98.40 +3", said)
+    assert re.search(r"proxy +91.00 .* 91.50 +MISSED +93.00 +94.56 +4", said)
+    assert re.search(r"conversion +96.00 \S+ .*- +98.00 +- +0", said.replace("  ", " ").replace("  ", " "))
+
+
+def test_non_idealities_are_means_over_chips_by_kind_model_and_level() -> None:
+    numbers = non_idealities.data(MODELS).numbers
+    np.testing.assert_allclose(numbers["mean"], MODELS.accuracy.values.mean(0))
+    np.testing.assert_allclose(numbers["worst"], MODELS.accuracy.values.min(0))
+    np.testing.assert_allclose(numbers["strength"], [[0.0, 0.3], [0.0, 4.0]])
+    said = plots.words("non_idealities", MODELS)
+    assert re.search(r"quantisation +4 bit +chip +72.00 +73.00", said)
+    assert re.search(r"quantisation +continuous +published", said)
+
+
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
+        ("headlines", CASES),
+        ("headlines", CASES.isel(chip=[0])),
+        ("non_idealities", MODELS),
+        ("non_idealities", MODELS.isel(chip=[0], kind=[0])),
         ("degradation", SIGMA),
         ("degradation", SIGMA.isel(chip=[0])),
         ("degradation", SIGMA.isel(sigma=[1])),
@@ -146,6 +197,10 @@ def test_what_is_drawn_is_what_the_numbers_say() -> None:
         (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),
         (lambda path: learning_curve.data(SIGMA), "does not depend on 'epoch'"),
         (lambda path: comparison.data(SIGMA), "needs the dimension 'approach'"),
+        (lambda path: headlines.data(SIGMA), "need the dimension 'case'"),
+        (lambda path: headlines.data(CASES.drop_vars("ann")), "need the variable 'ann'"),
+        (lambda path: non_idealities.data(CASES), "needs 'accuracy' over kind, level, model, stage"),
+        (lambda path: non_idealities.data(MODELS.drop_vars("strength")), "needs 'strength'"),
         (lambda path: comparison.data(METHODS.isel(sigma=[1])), "run the study at sigma = 0 too"),
     ],
 )

@@ -13,6 +13,8 @@ EFFECTS = (
     cs.ReadNoise(sigma=0.02),
     cs.Converters(dac_range=4.0),
     cs.DeadNeurons(rate=0.2),
+    cs.DriverNoise(sigma=0.1),
+    cs.SpikeLoss(rate=0.1),
     cs.StuckCells(rate=0.02),
 )
 NETWORK = cs.Network.random((20, 24, 16, 5), seed=0)

@@ -343,7 +343,8 @@ def test_learning_by_adam_leaves_the_same_weights_on_both() -> None:
 
 @pytest.mark.timeout(600)
 def test_a_compiled_scan_gives_what_an_eager_one_gives() -> None:
-    effects = (cs.Mismatch(sigma=0.2), cs.MembraneNoise(sigma=0.1), cs.ReadNoise(sigma=0.02), cs.Converters())
+    noises = (cs.MembraneNoise(sigma=0.1), cs.ReadNoise(sigma=0.02), cs.DriverNoise(sigma=0.1), cs.SpikeLoss(rate=0.1))
+    effects = (cs.Mismatch(sigma=0.2), *noises, cs.Converters())
     network = Network.random((20, 128, 5), seed=0)
     inputs = np.random.default_rng(0).uniform(0, 2, (32, 20))
     found = []
