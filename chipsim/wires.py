@@ -151,7 +151,7 @@ class Lattice:
         places = np.arange(count)
         blocks[:, places, places] = self.cells + self.rows[:, :-1] + self.rows[:, 1:] + self._leak
         blocks[:, places[1:], places[:-1]] = blocks[:, places[:-1], places[1:]] = -self.rows[:, 1:-1]
-        inverted: Array = np.linalg.inv(blocks)
+        inverted: Array = np.asarray(np.linalg.inv(blocks), dtype=np.float64)
         return inverted
 
     @cached_property

@@ -116,9 +116,9 @@ def test_what_lies_behind_a_broken_line_gets_nothing() -> None:
     assert (cut[2, :3] > whole[2, :3]).all()  # less drop before the break
     # the cells behind it join their bit lines with one another, which are nearly at ground
     assert np.abs(cut[2, 3:]).max() < 1e-5 * whole.max()
-    silent = wires.lattice(g, Broken(columns=((5, 4),))).effective()  # the last segment of bit line 4
+    silent = wires.lattice(g, Broken(columns=((4, 5),))).effective()  # the last segment of bit line 4
     assert np.abs(silent[:, 4]).max() < 1e-12
-    gone = wires.lattice(g, Broken(rows=((0, 0),), columns=((5, 0), (0, 0))))
+    gone = wires.lattice(g, Broken(rows=((0, 0),), columns=((0, 5), (0, 0))))
     assert gone.solve(np.ones(5)).residual < 1e-9
     nothing = wires.lattice(np.zeros((3, 3)), Broken(rows=((0, 0), (0, 2)))).effective()
     assert np.abs(nothing).max() < 1e-12
