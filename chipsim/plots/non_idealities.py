@@ -10,6 +10,12 @@ from chipsim.errors import ParameterError
 from chipsim.plots.curves import COLOURS, MARKERS
 from chipsim.results import interval
 
+LABELS = {
+    "mismatch": "sigma",
+    "quantisation": "resolution of a signed weight",
+    "thermal": "sigma",
+    "silencing": "probability",
+}
 PANELS, SIZE = (2, 2), (8.2, 6.4)
 NEEDED = {"accuracy": ("chip", "kind", "model", "level", "stage"), "strength": ("kind", "level")}
 
@@ -48,14 +54,13 @@ def data(dataset: xr.Dataset) -> NonIdealities:
 
 def _said(kind: str, strength: float) -> str:
     if kind == "quantisation":
-        return f"{strength:g} bit" if strength else "continuous"
+        return f"{strength:g} bit" if strength else "any"
     return f"{strength:g}"
 
 
 def draw(axes: Any, data: NonIdealities) -> None:
     """Draw a panel for each non-ideality: models by colour, before learning dashed, after it solid."""
     numbers = data.numbers
-    lowest = 100 * float(numbers["mean"].min())
     for panel, kind in zip(axes.ravel(), numbers["kind"].values, strict=False):
         part = numbers.sel(kind=kind)
         at = np.arange(part.sizes["level"], dtype=float)
@@ -71,10 +76,10 @@ def draw(axes: Any, data: NonIdealities) -> None:
                 )  # fmt: skip
         panel.set_title(str(kind), loc="left", fontsize=10)
         panel.set_xticks(at, [_said(str(kind), float(value)) for value in part["strength"].values])
-        panel.set_ylim(max(0.0, lowest - 3), 100 * float(numbers["mean"].max()) + 3)
+        panel.set_xlabel(LABELS.get(str(kind), "strength"))
     for panel in axes[:, 0]:
         panel.set_ylabel("accuracy [%]")
-    axes[0, 0].legend(fontsize=8.5)
+    axes[0, 0].legend(fontsize=8.5, loc="lower left")
     if data.title:
         axes[0, 0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
