@@ -6,7 +6,8 @@ The flow, in order; each name loads its module when first used:
     ChipDesign, IF, LIF, DPI, Integrator,         what is drawn
       Ideal, Rram, RRAM_MILO_2021,
       Mismatch, MembraneNoise, ReadNoise,
-      Converters, DeadNeurons, StuckCells
+      DriverNoise, Converters, DeadNeurons,
+      StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
     bench                                         one circuit population alone
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
