@@ -24,8 +24,9 @@ SIDE, HIDDEN, LEVELS = 16, 246, 64
 PLACES = ("software", "chip")
 PUBLISHED = {"mnist": (0.975, 0.972), "fashion-mnist": (0.855, 0.842)}
 """Accuracy in software and on BrainScaleS-2 by data set. Source: Cramer et al. 2022."""
-RATES = {"ltl-online": 1e-3, "ltl-offline": 1e-3, "tandem": 1e-3, "proxy": 1e-3, "surrogate": 1e-3}
-"""Learning rates of Adam from random weights [in weights]: the default of `ltl_from_scratch`, not tuned."""
+RATES = {"ltl-online": 1e-2, "ltl-offline": 1e-2, "tandem": 3e-3, "proxy": 3e-3, "surrogate": 3e-3}
+"""Learning rates of Adam from random weights [in weights], falling to 0: of 1e-3, 3e-3 and 1e-2 the best on the validation
+split of MNIST after 12,800 samples on one chip; that of proxy learning is tandem learning's."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -97,7 +98,7 @@ STUDY = Study(
     ),
     options=(
         Factor(name="sigma", values=(0.3,), long_name="relative size of the chip's mismatch", range=(0.0, 2.0)),
-        Factor(name="epochs", values=(10,), long_name="passes over the learning samples", range=(1, 1000)),
+        Factor(name="epochs", values=(5,), long_name="passes over the learning samples", range=(1, 1000)),
         Factor(name="samples", values=(55_000,), long_name="learning samples per epoch", range=(1, 10_000_000)),
         Factor(
             name="headroom", values=(10.0,), long_name="largest weight over the largest initial one", range=(1, 1e3)
