@@ -19,7 +19,13 @@ from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named,
 
 _before: dict[tuple[str, str, str, int, object], float] = {}
 """Accuracies before learning that this process knows: methods share them."""
-OPTIONS = tuple(option for option in LEARNING if option.name not in ("lr", "lr_unit"))
+OPTIONS = (
+    Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
+    Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+    *(option for option in LEARNING if option.name not in ("lr", "lr_unit")),
+)
+"""The options of a study that learns at the rates of `studies.methods`."""
+FASHION_FIRST = ("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist"))
 
 
 def trial(trial: Trial) -> xr.Dataset:
@@ -76,12 +82,10 @@ STUDY = Study(
         ),
     ),
     options=(
-        Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
         Factor(name="pace", values=(1.0,), long_name="factor on every method's learning rate", range=(0, 1e6)),
         *OPTIONS,
     ),
-    datasets=("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist")),
+    datasets=FASHION_FIRST,
     design=design,
     prepare=prepare,
     trial=trial,

@@ -36,8 +36,9 @@ from chipsim.signals import LocalSignals
 from chipsim.streams import stream
 from chipsim.study import Study, Trial
 from studies.accuracy_vs_mismatch import STAGES, design
+from studies.learning_rules_compared import FASHION_FIRST, OPTIONS
 from studies.methods import METHODS
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, prepare, taught
+from studies.reference_teacher import engine, fitted, named, passes, prepare, taught
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "mismatch": (0.0, 0.1, 0.2, 0.3, 0.5),
@@ -49,7 +50,6 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 MODELS = ("published", "chip")
 SHORTEST = 1e-4
 """Of time constants drawn [s]."""
-OPTIONS = tuple(option for option in LEARNING if option.name not in ("lr", "lr_unit"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +188,8 @@ STUDY = Study(
         Factor(name="model", values=MODELS, choices=MODELS, long_name="whose model of it"),
         Factor(name="level", values=(0, 1, 2, 3, 4), long_name="index of its strength", range=(0, 4)),
     ),
-    options=(
-        Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
-        *OPTIONS,
-    ),
-    datasets=("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist")),
+    options=OPTIONS,
+    datasets=FASHION_FIRST,
     design=design,
     prepare=prepare,
     trial=trial,

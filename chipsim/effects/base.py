@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
+from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters
 
 Array = NDArray[np.float64]
@@ -74,6 +75,10 @@ class Effect(Parameters, ABC):
 
     def check(self, circuit: Circuit, device: Device) -> None:
         """Raise ParameterError where the effect cannot act on this design."""
+
+    def _must_spike(self, circuit: Circuit) -> None:
+        if "threshold" not in circuit.roles:
+            raise ParameterError(f"{type(circuit).__name__} does not spike, so {type(self).__name__} cannot act on it")
 
     def fabricate_neurons(self, circuit: Circuit, count: int, draw: Draw) -> Frozen:
         """Draw the frozen arrays, each [count], of a bank of `count` neurons."""

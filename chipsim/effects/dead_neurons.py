@@ -8,7 +8,6 @@ import numpy as np
 
 from chipsim.circuits import Circuit
 from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
-from chipsim.errors import ParameterError
 from chipsim.quantity import INF, quantity
 
 
@@ -31,8 +30,7 @@ class DeadNeurons(Effect):
         return self.rate
 
     def check(self, circuit: Circuit, device: object) -> None:
-        if "threshold" not in circuit.roles:
-            raise ParameterError(f"{type(circuit).__name__} does not spike, so DeadNeurons cannot act on it")
+        self._must_spike(circuit)
 
     def fabricate_neurons(self, circuit: Circuit, count: int, draw: Draw) -> Frozen:
         if "threshold" not in circuit.roles:

@@ -6,7 +6,6 @@ from typing import ClassVar, final
 
 from chipsim.circuits import Circuit
 from chipsim.effects.base import Effect, Seen
-from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
 
@@ -34,8 +33,7 @@ class MembraneNoise(Effect):
         return self.sigma
 
     def check(self, circuit: Circuit, device: object) -> None:
-        if "threshold" not in circuit.roles:
-            raise ParameterError(f"{type(circuit).__name__} does not spike, so MembraneNoise cannot act on it")
+        self._must_spike(circuit)
 
     def membrane(self, circuit: Circuit, seconds: float) -> float:
         return self.sigma * circuit.swing * math.sqrt(seconds / self.reference)

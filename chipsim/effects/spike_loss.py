@@ -5,7 +5,6 @@ from typing import ClassVar, final
 
 from chipsim.circuits import Circuit
 from chipsim.effects.base import Effect, Seen
-from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
 
@@ -30,8 +29,7 @@ class SpikeLoss(Effect):
         return self.rate
 
     def check(self, circuit: Circuit, device: object) -> None:
-        if circuit.threshold is None:
-            raise ParameterError(f"{type(circuit).__name__} does not spike, so SpikeLoss cannot act on it")
+        self._must_spike(circuit)
 
     def loss(self) -> float:
         return self.rate
