@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from chipsim import circuits, devices, effects
 from chipsim.circuits import LIF, Circuit, Integrator
 from chipsim.devices import Device, Ideal
+from chipsim.devices.curves import ALL as CURVES
 from chipsim.effects import Effect
 from chipsim.effects.base import Frozen
 from chipsim.errors import ParameterError, StoredFileError
@@ -102,7 +103,7 @@ class ChipDesign(Parameters):
 
 def known_types() -> dict[str, type[Parameters]]:
     """Return the classes that a stored design may name."""
-    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *effects.ALL)
+    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *CURVES, *effects.ALL)
     return {kind.__name__: kind for kind in types}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chipsim.arrays import AnyArray, namespace
+from chipsim.arrays import AnyArray, like, namespace
 from chipsim.devices import Device
 from chipsim.effects import Effect
 
@@ -27,26 +27,31 @@ class Cells:
     """The state of one layer's array at a moment; all arrays are replaced, never edited. They are of the kind that the
     deployment's engine computes with.
 
-    wanted [rows, columns] the controller's weights. target, g, written [2, rows, columns], plus and minus cell: the
-    level last asked for [S], the conductance now [S], and the time of the last write [s]. Of several chips: [chips,
-    rows, columns] and [2, chips, rows, columns].
+    wanted [rows, columns] the controller's weights. target, g, written, drawn [2, rows, columns], plus and minus cell:
+    the level last asked for [S], the conductance that the last write left [S], its time [s], and a number of the cell's
+    own that was drawn then, for devices that drift (None for others). Of several chips: [chips, rows, columns] and [2,
+    chips, rows, columns].
     """
 
     wanted: AnyArray
     target: AnyArray
     g: AnyArray
     written: AnyArray
+    drawn: AnyArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
-    """The fixed part of one layer's array: its device, the effects on its cells as fabricated, and its weight scale: a
-    float, or a number as an engine compiles it.
+    """What one layer's array is beside its cells: its device, the effects on its cells as fabricated, its weight scale
+    (a float, or a number as an engine compiles it), the step in which a read takes place [s], and the slow noise of its
+    cells for the time being: standard normal numbers [2, rows, columns], or None for devices that have none.
     """
 
     device: Device
     effects: tuple[tuple[Effect, Mapping[str, AnyArray]], ...]
     w_max: Any
+    step: float = 1e-3
+    slow: AnyArray | None = None
 
     @property
     def g_scale(self) -> Any:
@@ -72,50 +77,62 @@ class Crossbar:
         """
         wanted = self.clip(wanted)
         xp, target = namespace(wanted), self.targets(wanted)
-        if cells is None:
-            g, written = self._programmed(target, None, None, rng), xp.full_like(target, time)
-        else:
-            moved = target != cells.target
-            written = xp.where(moved, time, cells.written)
-            g = self._programmed(target, cells.g, moved, rng)
+        moved = None if cells is None else target != cells.target
+        written = xp.full_like(target, time) if cells is None else xp.where(moved, time, cells.written)
+        g, drawn = self._programmed(target, cells, moved, rng)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
-        return Cells(wanted=wanted, target=target, g=g, written=written)
+        return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn)
 
-    def _programmed(self, target: AnyArray, before: AnyArray, moved: AnyArray, rng: Streams | None) -> AnyArray:
-        if not self.device.draws:  # an unwritten cell is where a write would leave it
-            return self.device.written(target, None)
-        if isinstance(rng, Sequence):
-            chips = [
-                self._programmed(
-                    target[:, k], None if before is None else before[:, k], None if moved is None else moved[:, k], one
-                )
-                for k, one in enumerate(rng)
-            ]
-            return namespace(target).stack(chips, axis=1)
-        if moved is None:
-            return self.device.written(target, rng)
-        g = namespace(target).asarray(before, copy=True)
-        g[moved] = self.device.written(target[moved], rng)
-        return g
+    def _programmed(
+        self, target: AnyArray, cells: Cells | None, moved: AnyArray, rng: Streams | None
+    ) -> tuple[AnyArray, AnyArray | None]:
+        """What the cells that moved, or all, are left at, and what was drawn of each for its drift."""
+        device, xp = self.device, namespace(target)
+        if not device.draws:  # an unwritten cell is where a write would leave it
+            return device.written(target, None), None
+        streams = rng if isinstance(rng, Sequence) else [rng]
+        places = [(slice(None), k) if isinstance(rng, Sequence) else (slice(None),) for k in range(len(streams))]
+        g = xp.empty_like(target) if cells is None else xp.asarray(cells.g, copy=True)
+        drawn: AnyArray | None = None
+        if device.drifts:
+            drawn = xp.empty_like(target) if cells is None else xp.asarray(cells.drawn, copy=True)
+        for stream, place in zip(streams, places, strict=True):
+            assert stream is not None
+            chosen = ... if moved is None else moved[place]
+            aim = target[place][chosen]
+            g[place][chosen] = device.written(aim, stream)
+            if drawn is not None:
+                drawn[place][chosen] = like(stream.standard_normal(tuple(aim.shape)), aim)
+        return g, drawn
 
-    def seen(self, cells: Cells) -> AnyArray:
-        """Conductances [2, rows, columns] that a read of the cells as they are sees [S]."""
-        g = cells.g
+    def seen(self, cells: Cells, time: Any) -> AnyArray:
+        """Conductances [2, rows, columns] that a read of the cells at `time` [s] sees."""
+        g, device = cells.g, self.device
+        if device.ages:
+            age = time - cells.written
+            device.check_age(float(age.max()))
+            g = device.aged(g, cells.target, cells.drawn, age)
+            if self.slow is not None:
+                g = namespace(g).clip(g + device.slow(g, cells.target, age, self.step) * self.slow, min=0.0)
+            for effect, frozen in self.effects:
+                g = effect.programme(g, frozen)
         for effect, frozen in self.effects:
             g = effect.read(g, frozen)
         return g
 
-    def weights(self, cells: Cells) -> AnyArray:
-        """Effective weights [rows, columns]: the differences of the pairs over g_scale."""
-        g = self.seen(cells)
+    def weights(self, cells: Cells, time: Any) -> AnyArray:
+        """Effective weights [rows, columns] at `time` [s]: the differences of the pairs over g_scale."""
+        g = self.seen(cells, time)
         return (g[0] - g[1]) / self.g_scale
 
-    def variance(self, cells: Cells) -> AnyArray | None:
-        """Variance of every access to the weights [rows, columns]; None where reading is quiet."""
+    def variance(self, cells: Cells, time: Any) -> AnyArray | None:
+        """Variance of every access to the weights [rows, columns] at `time` [s]; None where reading is quiet."""
         noisy = [effect for effect, _ in self.effects if effect.reads_noisily]
-        if not noisy:
+        if not (noisy or self.device.fluctuates):
             return None
-        g = self.seen(cells)
-        cells_variance = sum(effect.variance(g, self.device.g_max) for effect in noisy)
-        return (cells_variance[0] + cells_variance[1]) / self.g_scale**2
+        g = self.seen(cells, time)
+        of_cells = sum(effect.variance(g, self.device.g_max) for effect in noisy)
+        if self.device.fluctuates:
+            of_cells = of_cells + self.device.variance(g, cells.target, self.step)
+        return (of_cells[0] + of_cells[1]) / self.g_scale**2

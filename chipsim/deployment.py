@@ -1,7 +1,8 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,13 +52,16 @@ class Batch:
 
 class Snapshot(NamedTuple):
     """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
-    noise, and what was seen of noise for the effect report.
+    noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, and the
+    gain of each array.
     """
 
     cells: list[Cells]
     time: float
     writes: int
     noise: Array
+    waits: int = 0
+    gains: tuple[Any, ...] = ()
 
 
 class Driving(NamedTuple):
@@ -69,10 +73,10 @@ class Driving(NamedTuple):
     variance: AnyArray | None
 
 
-def driving(array: Crossbar, cells: Cells, unit: Any) -> Driving:
-    """Return what an array gives its neurons; unit: the circuit's unit drive."""
-    variance = array.variance(cells)
-    return Driving(array.weights(cells) * unit, None if variance is None else variance * unit**2)
+def driving(array: Crossbar, cells: Cells, unit: Any, time: Any) -> Driving:
+    """Return what an array gives its neurons at a time [s]; unit: the circuit's unit drive."""
+    variance = array.variance(cells, time)
+    return Driving(array.weights(cells, time) * unit, None if variance is None else variance * unit**2)
 
 
 class Deployment:
@@ -104,17 +108,22 @@ class Deployment:
                 device=chip.design.device,
                 effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
                 w_max=layer.w_max,
+                step=step,
             )
             for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
-        self._writes, self.seed = 0, seed
+        self._writes, self._waits, self.seed = 0, 0, seed
+        self._held = False
+        self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
             array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
             for array, layer in zip(self.arrays, self.placement.layers, strict=True)
         ]
+        self._draw_slow()
         self._driving = [self._now(index) for index in range(len(self.stages))]
+        self._read_at = self.time
 
     def _for_each(self, values: Array) -> Array:
         return values if len(self.chips) == 1 else np.broadcast_to(values, (len(self.chips), *values.shape))
@@ -160,7 +169,92 @@ class Deployment:
 
     def _now(self, index: int) -> Driving:
         """What the cells of a layer give its neurons now."""
-        return driving(self.arrays[index], self.cells[index], self.stages[index].circuit.unit_drive)
+        return driving(self.arrays[index], self.cells[index], self.unit(index), self.time)
+
+    def unit(self, index: int) -> Any:
+        """What a weight of 1 in an array gives its neurons: the circuit's unit drive times the array's gain."""
+        return self.stages[index].circuit.unit_drive * self.gains[index]
+
+    def _draw_slow(self) -> None:
+        """Draw the slow read noise of all cells for the time being."""
+        if not self.chip.design.device.fluctuates:
+            return
+        drawn = [
+            [
+                stream(chip.seed, "slow", self.seed, self._waits, index).standard_normal((2, *layer.weight.shape))
+                for chip in self.chips
+            ]
+            for index, layer in enumerate(self.placement.layers)
+        ]
+        self.arrays = tuple(
+            replace(array, slow=self.engine.array(np.stack(chips, axis=1) if len(chips) > 1 else chips[0]))
+            for array, chips in zip(self.arrays, drawn, strict=True)
+        )
+
+    def wait(self, seconds: Any) -> None:
+        """Let time pass without samples: cells drift, and their slow read noise becomes another.
+
+        seconds: of at least 0; a Brian2 quantity is accepted. Raises ParameterError where the cells become older than
+        their device was measured.
+        """
+        passed = to_si(seconds, "s", "seconds")
+        if not 0 <= passed < np.inf:
+            raise ParameterError(f"a wait must be of at least 0 s and finite, not of {passed:g} s")
+        device, oldest = self.chip.design.device, min(float(cells.written.min()) for cells in self.cells)
+        device.check_age(self.time + passed - oldest)
+        self.time += passed
+        self._waits += 1
+        self._draw_slow()
+        self._refresh()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this stands, presenting samples takes no time: all of them meet the chip as it is now.
+
+        >>> with deployment.held():  # doctest: +SKIP
+        ...     accuracy = deployment.accuracy(samples)
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
+    def compensate(self) -> None:
+        """Give every array the gain that brings the sum of its weights' sizes back to what it was when they were
+        written: global drift compensation, which takes one number a layer and no sample. `gains` are by array.
+
+            gain = sum |w when written| / sum |w now|
+
+        The sums are what a controller measures that drives row after row: once after programming, and again now.
+        Source: Joshi et al., Nat. Commun. 2020. Raises ParameterError for an array whose weights are all 0 now.
+        """
+        gains = []
+        for index, (array, cells) in enumerate(zip(self.arrays, self.cells, strict=True)):
+            fresh = replace(cells, written=cells.written * 0.0 + self.time)
+            then, now = (abs(array.weights(each, self.time)).sum((-2, -1)) for each in (fresh, cells))
+            if not bool((now > 0).all()):
+                raise ParameterError(f"the weights of array {index} are all 0 now: no gain brings them back")
+            gains.append((then / now)[..., None, None] if len(self.chips) > 1 else float(then / now))
+        self.gains = tuple(gains)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Read all cells anew, as they are now."""
+        self._driving = [self._now(index) for index in range(len(self.stages))]
+        self._read_at = self.time
+
+    def _pass(self, seconds: float) -> None:
+        """Advance the clock while samples are presented. Cells that age are read anew once a hundredth of the time
+        since the newest write has passed: they move with its logarithm.
+        """
+        if self._held:
+            return
+        self.time += seconds
+        if self.chip.design.device.ages:
+            newest = max(float(cells.written.max()) for cells in self.cells)
+            if self.time - self._read_at > 0.01 * (self._read_at - newest):
+                self._refresh()
 
     def write_stream(self) -> Streams:
         """Return the stream of the next write's programming noise; one for each of several chips."""
@@ -189,21 +283,25 @@ class Deployment:
             "seed of the deployment": int(self.seed),
             "clock": self.time,
             "writes before": self._writes,
+            "waits before": self._waits,
         }
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""
-        return Snapshot(list(self.cells), self.time, self._writes, self._noise_seen.copy())
+        return Snapshot(list(self.cells), self.time, self._writes, self._noise_seen.copy(), self._waits, self.gains)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot."""
         self.time, self._writes, self._noise_seen = snapshot.time, snapshot.writes, snapshot.noise.copy()
-        for layer, cells in enumerate(snapshot.cells):
-            self.write(layer, cells)
+        if snapshot.waits != self._waits:
+            self._waits = snapshot.waits
+            self._draw_slow()
+        self.cells, self.gains = list(snapshot.cells), snapshot.gains
+        self._refresh()
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
-        return to_numpy(self.arrays[layer].weights(self.cells[layer]))
+        return to_numpy(self.arrays[layer].weights(self.cells[layer], self.time) * self.gains[layer])
 
     def flat(self, inputs: ArrayLike) -> Array:
         """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or values not finite."""
@@ -240,7 +338,7 @@ class Deployment:
 
         def windows() -> Iterator[Window]:
             for batch in batches:
-                self.time += size * self.window * self.step
+                self._pass(size * self.window * self.step)
                 self._measure_noise(sources, batch.numbers)
                 yield Window(
                     inputs=self.encoded(batch, purpose),
@@ -370,7 +468,7 @@ class Deployment:
         )
 
     def _pair_current(self, layer: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
-        g = to_numpy(self.arrays[layer].seen(self.cells[layer]))[:, rows, columns]
+        g = to_numpy(self.arrays[layer].seen(self.cells[layer], self.time))[:, rows, columns]
         current: Array = self.chip.design.v_read * (g[0] - g[1])
         return current
 
@@ -381,7 +479,9 @@ class Deployment:
         """
         design = self.chip.design
         acting = {effect.name: place for place, effect in enumerate(design.acting)}
-        conductances = [to_numpy(array.seen(cells)) for array, cells in zip(self.arrays, self.cells, strict=True)]
+        conductances = [
+            to_numpy(array.seen(cells, self.time)) for array, cells in zip(self.arrays, self.cells, strict=True)
+        ]
         lines: list[Entry] = []
         for effect in design.effects:
             sizes: dict[str, float] = {}
@@ -397,7 +497,7 @@ class Deployment:
                     )
                 )
             lines += entries(effect, sizes, presented=self.time > 0)
-        return EffectReport((*lines, *self._programming()))
+        return EffectReport((*lines, *self._programming(), *self._ageing()))
 
     def _frozen_circuits(self, place: int) -> list[dict[str, Array]]:
         """The frozen arrays of each layer's circuits, of one acting effect."""
@@ -410,27 +510,54 @@ class Deployment:
             for layer in self.placement.layers
         ]
 
+    def _obeying(self, layer: int) -> NDArray[np.bool_]:
+        """Which cells [2, rows, columns] no effect takes from their target."""
+        target = to_numpy(self.cells[layer].target)
+        pairs = zip(self.chip.design.acting, self._frozen[layer], strict=True)
+        kept = [effect.programme(target, values) == target for effect, values in pairs]
+        return np.broadcast_to(np.logical_and.reduce(kept or [np.True_]), target.shape)
+
     def _programming(self) -> list[Entry]:
-        """What programming did to cells that obey it: those that no effect takes from their target."""
-        design, device = self.chip.design, self.chip.design.device
-        span = device.g_max - device.g_min
-        deviations = []
-        for frozen, cells in zip(self._frozen, self.cells, strict=True):
-            target, g = to_numpy(cells.target), to_numpy(cells.g)
-            pairs = zip(design.acting, frozen, strict=True)
-            obeying = np.logical_and.reduce(
-                [effect.programme(target, values) == target for effect, values in pairs] or [np.True_]
-            )
-            deviations.append((g - target)[np.broadcast_to(obeying, g.shape)])
-        written = np.concatenate(deviations)
-        rms = float(np.sqrt(np.mean(written**2))) if written.size else 0.0
+        """What programming did to cells that obey it."""
+        device = self.chip.design.device
+        deviations = [to_numpy(cells.g - cells.target)[self._obeying(layer)] for layer, cells in enumerate(self.cells)]
         clipped = sum(layer.clipped * layer.weight.size for layer in self.placement.layers)
         total = sum(layer.weight.size for layer in self.placement.layers)
         sizes = {
-            "rms deviation of cells from target, share of range": rms / span,
+            "rms deviation of cells from target, share of range": _rms(deviations) / (device.g_max - device.g_min),
             "share of weights clipped at mapping": clipped / total,
         }
         return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
+
+    def _ageing(self) -> list[Entry]:
+        """How cells that obey programming have moved since, and how noisily they are read."""
+        device = self.chip.design.device
+        if not device.ages:
+            return []
+        moved, slow, fast = [], [], []
+        for layer, (array, cells) in enumerate(zip(self.arrays, self.cells, strict=True)):
+            obeying, age = self._obeying(layer), self.time - cells.written
+            g = device.aged(cells.g, cells.target, cells.drawn, age)
+            moved.append(to_numpy(g - cells.g)[obeying])
+            slow.append(to_numpy(device.slow(g, cells.target, age, array.step))[obeying])
+            fast.append(np.sqrt(to_numpy(device.variance(g, cells.target, array.step)))[obeying])
+        span, changes = device.g_max - device.g_min, np.concatenate(moved)
+        sizes = {
+            ("drift", "mean change of cells since their write, share of range"): changes.mean() / span,
+            ("drift", "rms change of cells since their write, share of range"): _rms(moved) / span,
+        }
+        if device.fluctuates:
+            sizes["device noise", "rms of what is slower than a step, share of range"] = _rms(slow) / span
+            sizes["device noise", "rms of an access, share of range"] = _rms(fast) / span
+        return [
+            Entry(effect=effect, part=part, strength=float(abs(size)), measured=float(size))
+            for (effect, part), size in sizes.items()
+        ]
+
+
+def _rms(parts: Sequence[Array]) -> float:
+    values = np.concatenate(parts)
+    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
 
 
 def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, ...]:

@@ -132,7 +132,7 @@ def update(
     state, change = optimiser.step(state, gradient, progress)
     written = writer.write(array, cells, change, rng, time)
     moved = (written.target != cells.target).sum()
-    return state, written, moved, written.wanted.sum(), driving(array, written, unit)
+    return state, written, moved, written.wanted.sum(), driving(array, written, unit, time)
 
 
 class Controller:
@@ -148,15 +148,15 @@ class Controller:
         work = CELL_SECONDS * expected * sum(math.prod(cells.g.shape) for cells in deployment.cells)
         engine = deployment.engine
         self.update = engine.fused(update, work) if self.pure else update
-        self.arrays = [replace(array, w_max=engine.scalar(array.w_max)) for array in deployment.arrays]
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
         self.writes = np.zeros(len(self.states))
 
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
         deployment, scalar = self.deployment, self.deployment.engine.scalar
+        array = replace(deployment.arrays[index], w_max=scalar(deployment.arrays[index].w_max))
         self.states[index], written, moved, total, given = self.update(
-            self.optimiser, self.writer, self.arrays[index], scalar(deployment.stages[index].circuit.unit_drive),
+            self.optimiser, self.writer, array, scalar(deployment.unit(index)),
             self.states[index], gradient, scalar(progress), deployment.cells[index],
             None if self.pure else deployment.write_stream(), scalar(deployment.time),
         )  # fmt: skip

@@ -29,13 +29,13 @@ def test_weights_are_the_differences_of_what_a_read_sees() -> None:
     crossbar = array()
     g = np.array([[[30e-6, 10e-6]], [[10e-6, 40e-6]]])
     cells = Cells(wanted=np.zeros((1, 2)), target=g, g=g, written=np.zeros_like(g))
-    np.testing.assert_allclose(crossbar.weights(cells), [[1.0, -1.5]])
+    np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[1.0, -1.5]])
 
 
 def test_weights_beyond_w_max_are_clipped() -> None:
     cells = first_write(array(), [[5.0, -3.0, 1.0]])
     assert cells.wanted.tolist() == [[2.0, -2.0, 1.0]]
-    np.testing.assert_allclose(array().weights(cells), [[2.0, -2.0, 1.0]])
+    np.testing.assert_allclose(array().weights(cells, 0.0), [[2.0, -2.0, 1.0]])
 
 
 def test_only_cells_whose_level_moved_are_written() -> None:
@@ -75,20 +75,20 @@ def test_cell_gain_acts_at_every_read_and_leaves_the_cells() -> None:
     crossbar = array(effects=((Mismatch(), {"cell_gain": gain}),))
     cells = first_write(crossbar, [[1.0, -1.0]])
     np.testing.assert_allclose(cells.g, cells.target)
-    np.testing.assert_allclose(crossbar.weights(cells), [[(30 * 1.5 - 10 * 0.5) / 20, (10 * 1.5 - 30 * 0.5) / 20]])
+    np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[(30 * 1.5 - 10 * 0.5) / 20, (10 * 1.5 - 30 * 0.5) / 20]])
 
 
 def test_stuck_cells_ignore_first_and_later_writes() -> None:
     frozen = {"stuck": np.array([[[1.0, 0.0]], [[0.0, 0.0]]]), "level": np.full((2, 1, 2), 50e-6)}
     crossbar = array(effects=((StuckCells(), frozen),))
     cells = first_write(crossbar, [[0.0, 0.0]])
-    np.testing.assert_allclose(crossbar.weights(cells), [[2.0, 0.0]])
+    np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[2.0, 0.0]])
     after = crossbar.programme(cells, np.array([[1.0, 1.0]]), stream(0, "second"), 1.0)
-    np.testing.assert_allclose(crossbar.weights(after), [[2.0, 1.0]])
+    np.testing.assert_allclose(crossbar.weights(after, 1.0), [[2.0, 1.0]])
 
 
 def test_levels_round_the_weights() -> None:
     crossbar = array(Ideal(levels=5), w_max=1.0)
     cells = first_write(crossbar, [[0.3, -0.6, 0.9, 0.1]])
-    np.testing.assert_allclose(crossbar.weights(cells), [[0.25, -0.5, 1.0, 0.0]])
+    np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[0.25, -0.5, 1.0, 0.0]])
     assert cells.wanted.tolist() == [[0.3, -0.6, 0.9, 0.1]]

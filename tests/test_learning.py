@@ -115,7 +115,7 @@ def test_wanted_weights_move_by_the_optimisers_change() -> None:
             expected = array.clip(expected - 1e-3 * rows.mean(axis=0)[:, None])
         assert not np.array_equal(expected, wanted)
         np.testing.assert_allclose(cells.wanted, expected, atol=1e-12)
-        np.testing.assert_allclose(array.weights(cells), cells.wanted, atol=1e-9)
+        np.testing.assert_allclose(array.weights(cells, 0.0), cells.wanted, atol=1e-9)
 
 
 def test_rows_that_carry_a_trace_remember_for_the_time_constant_of_the_design() -> None:

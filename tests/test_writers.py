@@ -13,7 +13,7 @@ def test_changes_below_a_level_add_up_until_they_make_one() -> None:
     seen = []
     for write in range(6):
         cells = Direct().write(array, cells, np.array([[0.02]]), stream(0, write), write + 1.0)
-        seen.append((round(array.weights(cells).item(), 9), cells.written.max()))
+        seen.append((round(array.weights(cells, 1.0).item(), 9), cells.written.max()))
     assert seen == [(0.0, 0.0), (0.0, 0.0), (0.1, 3.0), (0.1, 3.0), (0.1, 3.0), (0.1, 3.0)]
     assert cells.wanted.item() == pytest.approx(0.12)
 
@@ -23,7 +23,7 @@ def test_the_wanted_weight_saturates_and_turns_back_at_once() -> None:
     cells = array.programme(None, np.zeros((1, 1)), stream(0), 0.0)
     for change, weight in ((5.0, 1.0), (-0.25, 0.75), (-9.0, -1.0)):
         cells = Direct().write(array, cells, np.array([[change]]), stream(0), 1.0)
-        assert array.weights(cells).item() == pytest.approx(weight)
+        assert array.weights(cells, 1.0).item() == pytest.approx(weight)
 
 
 def test_many_writes_do_not_pile_up_noise() -> None:

@@ -20,6 +20,12 @@ class Device(Parameters, ABC):
 
     draws: ClassVar[bool] = False
     """Whether a write meets noise; cells that are not written draw none."""
+    ages: ClassVar[bool] = False
+    """Whether the conductance moves after the write."""
+    drifts: ClassVar[bool] = False
+    """Whether that takes a number of each cell's own, drawn at the write and kept until the next one."""
+    fluctuates: ClassVar[bool] = False
+    """Whether a read differs from the conductance."""
 
     g_min: float = quantity(0.0, "S", (0.0, 1.0))
     g_max: float = quantity(100e-6, "S", (1e-12, 1.0))
@@ -53,6 +59,24 @@ class Device(Parameters, ABC):
                 f"valid range {self.g_min:g} to {self.g_max:g} S"
             )
         return self.written(target, rng)
+
+    def check_age(self, age: float) -> None:
+        """Raise ParameterError where cells of `age` seconds since their write are beyond what was measured."""
+
+    def aged(self, g: AnyArray, target: AnyArray, drawn: AnyArray | None, age: AnyArray) -> AnyArray:
+        """Return the conductances [S], `age` seconds after the write to `target` that left `g`.
+
+        drawn: what `drifts` says was drawn at the write, standard normal; None where it does not.
+        """
+        return g
+
+    def slow(self, g: AnyArray, target: AnyArray, age: AnyArray, step: float) -> AnyArray:
+        """Return the standard deviation [S] of the part of the read noise that stands still during a step [s]."""
+        return g * 0.0
+
+    def variance(self, g: AnyArray, target: AnyArray, step: float) -> AnyArray:
+        """Return the variance [S^2] of the part of the read noise that is another one in every step [s]."""
+        return g * 0.0
 
     @abstractmethod
     def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:

@@ -83,7 +83,7 @@ class Torch(Engine):
         return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
 
     def scalar(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=DTYPES[self.dtype], device=self.device)
+        return torch.as_tensor(value, dtype=DTYPES[self.dtype], device=self.device)
 
     def fused(self, function: F, seconds: float) -> F:
         return _compiled(function) if self.compiles(function.__name__, seconds) else function

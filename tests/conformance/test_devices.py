@@ -2,11 +2,12 @@ from collections.abc import Callable
 
 import pytest
 
-from chipsim.devices import ALL, RRAM_MILO_2021, Device, Ideal, Rram
+from chipsim import devices
+from chipsim.devices import ALL, Device, Ideal, Rram
 from chipsim.testing import conformance
 
 VARIANTS = {
-    "RRAM_MILO_2021": RRAM_MILO_2021,
+    **{name: preset for name, preset in vars(devices).items() if isinstance(preset, Device)},
     "Ideal, 2 levels": Ideal(levels=2),
     "Ideal, 16 levels": Ideal(g_min=1e-6, levels=16),
     "Rram, truncated": Rram(sigma_offset=10e-6),

@@ -25,7 +25,7 @@ def test_weights_come_back_from_their_pairs(device: Device, w_max: float, seed: 
     np.testing.assert_allclose(cells.target.min(axis=0), device.g_min, rtol=1e-12)  # a minimum pair
     assert (cells.written == 2.5).all()
     if isinstance(device, Ideal):
-        np.testing.assert_allclose(array.weights(cells), held, atol=1e-12 * w_max)
+        np.testing.assert_allclose(array.weights(cells, 2.5), held, atol=1e-12 * w_max)
 
 
 @given(strategies.networks(max_layers=3, max_width=20), strategies.designs())

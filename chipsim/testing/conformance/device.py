@@ -1,10 +1,12 @@
 """What every memory cell must do.
 
 A device whose programming spreads says so in a method `sigma(g)`, the standard deviation [S] around the target `g`;
-one without it is taken at its word: it programmes exactly. What lands below zero is truncated at zero.
+one without it is taken at its word: it programmes exactly. What lands below zero is truncated at zero. One that ages
+says so in `ages`, and until when in `measured_until`.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -122,6 +124,98 @@ def runs_on_either_kind_of_array(device: Device) -> None:
     ours, tensors = device.programme(_targets(device), _rng()), device.programme(torch.tensor(_targets(device)), _rng())
     assert isinstance(tensors, torch.Tensor), "programming gave back another kind of array than it was given"
     assert np.allclose(to_numpy(tensors), ours, rtol=1e-12), "tensors are programmed to other values than arrays"
+    target, age = _targets(device), np.full(CELLS, _ages(device)[-1])
+    drawn = _drawn(device, target)
+    given = [None if values is None else torch.tensor(values) for values in (ours, target, drawn, age)]
+    for hook, arrays, tensors in (
+        ("aged", (ours, target, drawn, age), given),
+        ("slow", (ours, target, age, 1e-3), (given[0], given[1], given[3], 1e-3)),
+        ("variance", (ours, target, 1e-3), (given[0], given[1], 1e-3)),
+    ):
+        on_arrays, on_tensors = getattr(device, hook)(*arrays), getattr(device, hook)(*tensors)
+        assert isinstance(on_tensors, torch.Tensor), f"{hook} gave back another kind of array than it was given"
+        assert np.allclose(to_numpy(on_tensors), on_arrays, rtol=1e-9, atol=1e-18), f"{hook} differs on tensors"
+
+
+def _drawn(device: Device, like: Array) -> Array | None:
+    return _rng("drawn").standard_normal(like.shape) if device.drifts else None
+
+
+def _ages(device: Device) -> Array:
+    """Ages at which the device may be read [s]."""
+    ages: Array = np.array([0.0, *np.geomspace(1e-3, min(getattr(device, "measured_until", 1e6), 1e6), 8)])
+    return ages
+
+
+def says_whether_it_ages(device: Device) -> None:
+    """One that does not age stays where it was written; one that ages moves, and not beyond what was measured."""
+    target = _targets(device)
+    g, oldest = device.programme(target, _rng()), _ages(device)[-1]
+    aged = device.aged(g, target, _drawn(device, g), np.full_like(g, oldest))
+    if not device.ages:
+        assert np.array_equal(aged, g), "it says that it does not age, but moves"
+        assert not device.drifts, "it draws for a drift that it says it has not"
+        device.check_age(1e30)
+        return
+    if len({*_ages(device)}) > 1 and oldest > 1:
+        assert not np.array_equal(aged, g), "it says that it ages, but stays where it was written"
+    device.check_age(oldest)
+    last = getattr(device, "measured_until", np.inf)
+    if np.isfinite(last):
+        raises(ParameterError, lambda: device.check_age(last * 1.01), "a cell older than was measured must be refused")
+
+
+def ages_smoothly(device: Device) -> None:
+    """Aged conductances are finite and not negative, cell by cell, move less between ages that lie nearer, and edit
+    no argument.
+    """
+    target = _targets(device)
+    g = device.programme(target, _rng())
+    drawn = _drawn(device, g)
+    kept = [values.copy() for values in (target, g) if values is not None]
+    for age in _ages(device):
+        now = device.aged(g, target, drawn, np.full_like(g, age))
+        soon = device.aged(g, target, drawn, np.full_like(g, age * (1 - 1e-6)))
+        assert now.shape == g.shape, "ageing changed the shape"
+        assert np.isfinite(now).all(), f"a conductance at {age:g} s is NaN or infinite"
+        assert (now >= 0).all(), f"a conductance at {age:g} s is negative"
+        assert np.abs(now - soon).max() <= 1e-3 * device.g_max, f"conductances jump at {age:g} s"
+        single = device.aged(g[:3], target[:3], None if drawn is None else drawn[:3], np.full(3, age))
+        assert np.array_equal(single, now[:3]), "a cell ages otherwise beside others than alone"
+    assert all(np.array_equal(now, was) for now, was in zip((target, g), kept, strict=True)), (
+        "ageing edited an argument"
+    )
+
+
+def spreads_more_with_time(device: Device) -> None:
+    """The spread of cells, relative to where they are on average, does not shrink while they age."""
+    if not device.ages:
+        return
+    target = np.full(CELLS, device.quantise(np.array((device.g_min + device.g_max) / 2)))
+    g = device.programme(target, _rng())
+    drawn = _drawn(device, g)
+    aged = [device.aged(g, target, drawn, np.full_like(g, age)) for age in _ages(device)[1:]]
+    spreads = [values.std() / values.mean() for values in aged]
+    assert all(later >= 0.97 * before for before, later in pairwise(spreads)), "it shrinks"
+
+
+def states_its_read_noise(device: Device) -> None:
+    """Read noise is finite, not negative, there just where `fluctuates` says so, and one whole whatever the step."""
+    target = _targets(device)
+    age = np.full_like(target, _ages(device)[-1])
+    slow = [device.slow(target, target, age, step) for step in (1e-4, 1e-3)]
+    fast = [device.variance(target, target, step) for step in (1e-4, 1e-3)]
+    for values in (*slow, *fast):
+        assert np.isfinite(values).all(), "read noise is NaN or infinite"
+        assert (values >= 0).all(), "read noise is negative"
+    assert device.fluctuates == any(values.any() for values in (*slow, *fast)), (
+        "it fluctuates where it says it does not"
+    )
+    assert (slow[0] >= slow[1]).all(), "what stands still in a longer step is more"
+    total = [standing**2 + passing for standing, passing in zip(slow, fast, strict=True)]
+    assert np.allclose(total[0], total[1], rtol=1e-9), (
+        "the two parts of the read noise do not make one whole whatever the step"
+    )
 
 
 DEVICE: tuple[Callable[[Device], None], ...] = (
@@ -133,5 +227,9 @@ DEVICE: tuple[Callable[[Device], None], ...] = (
     spreads_as_stated,
     repeats_with_its_stream,
     states_whether_it_draws,
+    says_whether_it_ages,
+    ages_smoothly,
+    spreads_more_with_time,
+    states_its_read_noise,
     runs_on_either_kind_of_array,
 )

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chipsim.errors import ParameterError
@@ -68,9 +68,19 @@ def is_frozen(subject: Parameters) -> None:
 def survives_json(subject: Parameters) -> None:
     """Canonical JSON text gives back an equal object, and the same text again."""
     text = canonical_json(subject)
-    back = from_json(json.loads(text), {type(subject).__name__: type(subject)})
+    back = from_json(json.loads(text), {type(part).__name__: type(part) for part in _parts(subject)})
     assert back == subject, f"JSON gave back {back}, not {subject}"
     assert canonical_json(back) == text, "JSON text changed in a round trip"
+
+
+def _parts(value: Any) -> Iterator[Parameters]:
+    """A parameter object and those among its fields, at any depth."""
+    if isinstance(value, Parameters):
+        yield value
+        value = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _parts(item)
 
 
 PARAMETERS: tuple[Callable[[Parameters], None], ...] = (

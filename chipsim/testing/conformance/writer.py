@@ -39,7 +39,8 @@ def _level(device: Device) -> float:
 
 
 def _states(cells: Cells) -> dict[str, Array]:
-    return {field.name: getattr(cells, field.name) for field in fields(cells)}
+    states = {field.name: getattr(cells, field.name) for field in fields(cells)}
+    return {name: values for name, values in states.items() if values is not None}
 
 
 def writes_nothing_for_no_change(writer: Writer) -> None:
@@ -56,7 +57,7 @@ def moves_weights_as_asked(writer: Writer) -> None:
     for device in DEVICES[:2]:
         array, cells = _array(device)
         change = _change(0.5)
-        moved = array.weights(writer.write(array, cells, change, _rng("write"), 1.0)) - array.weights(cells)
+        moved = array.weights(writer.write(array, cells, change, _rng("write"), 1.0), 1.0) - array.weights(cells, 1.0)
         off = float(np.abs(moved - change).max())
         assert off <= _level(device) * (1 + 1e-6), f"a weight is {off:g} from where it was asked to go"
         large = np.abs(change) > _level(device)
@@ -75,7 +76,7 @@ def stays_within_bounds(writer: Writer) -> None:
         assert (after.g >= 0).all(), "a cell has a negative conductance"
         assert np.isfinite(after.g).all(), "a cell has a conductance that is NaN or infinite"
         if isinstance(device, Ideal):
-            assert np.abs(array.weights(after)).max() <= W_MAX * (1 + 1e-9), "a weight exceeds w_max"
+            assert np.abs(array.weights(after, 1.0)).max() <= W_MAX * (1 + 1e-9), "a weight exceeds w_max"
 
 
 def edits_no_argument(writer: Writer) -> None:
