@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots import canvas, comparison, degradation, headlines, learning_curve, non_idealities
+from chipsim.plots import canvas, comparison, degradation, headlines, learning_curve, non_idealities, over_time
 from chipsim.results import replace_file
 
 ALL: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ ALL: dict[str, ModuleType] = {
     "headlines": headlines,
     "learning_curve": learning_curve,
     "non_idealities": non_idealities,
+    "over_time": over_time,
 }
 
 

@@ -1,8 +1,10 @@
 """Every preset's curves against the published fits, written out a second time in plain numbers."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -233,6 +235,25 @@ def test_the_accumulated_read_noise_of_pcm_after_an_hour_is_the_published_one(x:
     fast = PCM_NANDAKUMAR_2019.variance(g, g, 1e-3)
     total = x * 25e-6 * min(0.0088 / x**0.65, 0.2) * math.sqrt(math.log((3620 + 250e-9) / 500e-9))
     np.testing.assert_allclose(np.sqrt(slow**2 + fast), total, rtol=1e-9)
+
+
+PEER = json.loads((Path(__file__).parent / "data" / "aihwkit_pcm.json").read_text())
+
+
+@pytest.mark.parametrize("recorded", PEER["statistics"], ids=lambda r: f"{r['level'] * 1e6:g} uS, {r['age']:g} s")
+def test_programmed_and_aged_cells_are_distributed_as_aihwkits(recorded: dict[str, Any]) -> None:
+    count, level, age = PEER["count"], recorded["level"], recorded["age"]
+    rng = stream(0, "aihwkit", round(level * 1e9), round(age))
+    target, device = np.full(count, level), PCM_NANDAKUMAR_2019
+    g = device.programme(target, rng)
+    now = device.aged(g, target, rng.standard_normal(count), np.full(count, age))
+    # its read noise is that of the conductance as programmed, ours that of the target
+    now = now + device.slow(now, target, np.full(count, age), 1e-3) * rng.standard_normal(count)
+    now = now + np.sqrt(device.variance(now, target, 1e-3)) * rng.standard_normal(count)
+    for ours, theirs in ((g, recorded["programmed"]), (now, recorded["aged"])):
+        std = theirs[1]
+        assert abs(ours.mean() - theirs[0]) <= 4 * std * math.sqrt(2 / count) + 0.002 * theirs[0]
+        assert abs(ours.std(ddof=1) - std) <= 4 * std * math.sqrt(1 / count) + 0.01 * std
 
 
 def test_an_hour_of_relaxation_of_cmo_cells_is_near_the_measured_mean() -> None:

@@ -1,0 +1,114 @@
+"""How long does a programmed network keep its accuracy, and what does one gain a layer win back?
+
+A teacher's network is programmed into cells that drift, and left for `age` seconds; then samples are presented as if at
+that moment. remedy: nothing, or global drift compensation, one gain for each layer. For PCM and the data and network
+by default, `aihwkit` holds what that simulator's PCMLikeNoiseModel makes of the same target conductances: mean over 10
+draws of the accuracy of the same spiking network (tests/reference/record_aihwkit.py).
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import chipsim as cs
+from chipsim import devices
+from chipsim.devices import Device
+from chipsim.factor import Factor
+from chipsim.study import Settings, Study, Trial
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, prepare, taught
+
+HOUR, DAY = 3600.0, 86_400.0
+AGES = (25.0, HOUR, DAY, 30 * DAY)
+DEVICES: Mapping[str, Device] = {
+    "pcm": devices.PCM_NANDAKUMAR_2019,
+    "pcm-hermes": devices.PCM_HERMES,
+    "pcm-hermes-pair": devices.PCM_HERMES_PAIR,
+    "rram-cmo": dataclasses.replace(devices.RRAM_FALCONE_2025, extrapolate=True),
+    "rram-neurram": devices.RRAM_WAN_2022,
+    "flash-sonos": devices.SONOS_AGRAWAL_2022,
+}
+REMEDIES = ("none", "gain")
+PEER = Path(__file__).parent / "results" / "aihwkit_pcm.json"
+
+
+def design(settings: Settings) -> cs.ChipDesign:
+    """The chip without drift: LIF neurons and ideal cells."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
+
+
+def peer(settings: Settings, device: str, age: float, remedy: str, network: str) -> float:
+    """What aihwkit's model reached on the network with this hash; NaN where that was not recorded."""
+    if not PEER.exists() or device != "pcm":
+        return np.nan
+    recorded = json.loads(PEER.read_text())
+    if recorded["network"] != network or settings.options["split"] != recorded["split"]:
+        return np.nan
+    return float(recorded["accuracy"].get(remedy, {}).get(f"{age:g}", np.nan))
+
+
+def trial(trial: Trial) -> xr.Dataset:
+    """Programme one chip, wait, and measure."""
+    found, options, point = taught(trial.settings), trial.settings.options, trial.point
+    network = found.teacher.network(percentile=float(options["percentile"]))
+    drawn = dataclasses.replace(fitted(design(trial.settings), network), device=DEVICES[str(point["device"])])
+    chip = cs.fabricate(drawn, seed=trial.chip)
+    snn = cs.deploy(network, chip, engine=engine(trial.settings))
+    age, remedy = float(point["age"]), str(point["remedy"])
+    snn.wait(age)
+    if remedy == "gain":
+        snn.compensate()
+    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    with snn.held():
+        accuracy = snn.accuracy(judged)
+    report = snn.effect_report()
+    return xr.Dataset(
+        {
+            "accuracy": ((), accuracy, named(f"share of {found.split} samples classified right")),
+            "teacher": ((), found.teacher.accuracy(judged), named(f"{found.split} score of the teacher")),
+            "aihwkit": (
+                (),
+                peer(trial.settings, str(point["device"]), age, remedy, network.hash),
+                named("accuracy with the conductances of aihwkit's noise model"),
+            ),
+            "drift": (
+                (),
+                report["drift"]["mean change of cells since their write, share of range"],
+                named("mean change of the cells, share of their range"),
+            ),
+            "gain": ("layer", np.array(snn.gains), named("gain of each array")),
+            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            "effect_report": ((), report.to_json(), named("effects that acted, as JSON")),
+        },
+        coords={"layer": np.arange(len(snn.gains))},
+    )
+
+
+STUDY = Study(
+    name="accuracy_over_time",
+    question="How long does a programmed network keep its accuracy, and what does one gain a layer win back?",
+    factors=(
+        Factor(name="device", values=("pcm",), choices=tuple(DEVICES), long_name="memory cell"),
+        Factor(name="age", values=AGES, long_name="time since programming", unit="s", range=(0.0, 3e7)),
+        Factor(name="remedy", values=REMEDIES, choices=REMEDIES, long_name="what is done before the samples come"),
+    ),
+    options=(
+        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        *(option for option in LEARNING if option.name in ("split", "percentile", "network", "engine")),
+    ),
+    datasets=DATASETS,
+    design=design,
+    prepare=prepare,
+    trial=trial,
+    figure="over_time",
+    table=("accuracy", "aihwkit"),
+    smallest={
+        "chips": 2,
+        "dataset": "digits",
+        "factors": {"age": (25.0, 30 * DAY)},
+        "options": {"judged": 200},
+    },
+)
