@@ -18,6 +18,7 @@ from chipsim import circuits, devices, effects
 from chipsim.circuits import LIF, Circuit, Integrator
 from chipsim.devices import Device, Ideal
 from chipsim.devices.curves import ALL as CURVES
+from chipsim.devices.pulsed import STEPS
 from chipsim.effects import Effect
 from chipsim.effects.base import Frozen
 from chipsim.errors import ParameterError, StoredFileError
@@ -103,7 +104,7 @@ class ChipDesign(Parameters):
 
 def known_types() -> dict[str, type[Parameters]]:
     """Return the classes that a stored design may name."""
-    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *CURVES, *effects.ALL)
+    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *CURVES, *STEPS, *effects.ALL)
     return {kind.__name__: kind for kind in types}
 
 
@@ -172,8 +173,7 @@ class Chip:
 
     def tile(self, index: int) -> tuple[Frozen, ...]:
         """Frozen arrays [2, rows, columns] of the cells of one tile, one mapping per acting effect."""
-        if not 0 <= index < self.design.tiles:
-            raise ParameterError(f"tile {index} does not exist; this chip has tiles 0 to {self.design.tiles - 1}")
+        self._check_tile(index)
         device, shape = self.design.device, (self.design.rows, self.design.columns)
         return tuple(
             self._overridden(
@@ -182,6 +182,17 @@ class Chip:
             )
             for effect in self.design.acting
         )
+
+    def cells(self, index: int) -> Frozen:
+        """Frozen arrays [2, rows, columns] of the device itself, of one tile."""
+        self._check_tile(index)
+        shape = (2, self.design.rows, self.design.columns)
+        draw = partial(stream, self.seed, "tile", index, "device")
+        return self._overridden(f"tiles/{index}/device", self.design.device.fabricate(shape, draw))
+
+    def _check_tile(self, index: int) -> None:
+        if not 0 <= index < self.design.tiles:
+            raise ParameterError(f"tile {index} does not exist; this chip has tiles 0 to {self.design.tiles - 1}")
 
     def noise(self, kind: str, circuit: Circuit, names: tuple[str | int, ...], step: float) -> dict[int, White]:
         """Return what effects draw anew of one kind, of `effects.base.DRAWN`, by the effect's place among the acting.
@@ -273,19 +284,21 @@ class Chip:
     def _check_measured(self, key: str, values: Array) -> None:
         bank, _, kind = key.rpartition("/")[0].rpartition("/")
         place, name = bank, f"{kind}/{key.rpartition('/')[2]}"
+        of_device: Frozen = {}
         if place == "neurons":
             drawn = self.frozen_neurons
         elif place == "readouts":
             drawn = self.frozen_readouts
         elif place.startswith("tiles/") and place[6:].isdigit():
             drawn = self.tile(int(place[6:]))
+            of_device = self.cells(int(place[6:]))
         else:
             drawn = ()
         known = {
             f"{effect.name}/{kind}"
             for effect, arrays in zip(self.design.acting, drawn, strict=bool(drawn))
             for kind in arrays
-        }
+        } | {f"device/{kind}" for kind in of_device}
         if name not in known:
             raise ParameterError(
                 f"unknown measured array {key!r}; keys: neurons/EFFECT/KIND, readouts/EFFECT/KIND, tiles/K/EFFECT/KIND "

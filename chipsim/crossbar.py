@@ -9,7 +9,7 @@ whose partial sums add as currents, so one product with the whole matrix is exac
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,9 @@ class Cells:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
     """What one layer's array is beside its cells: its device, the effects on its cells as fabricated, its weight scale
-    (a float, or a number as an engine compiles it), the step in which a read takes place [s], and the slow noise of its
-    cells for the time being: standard normal numbers [2, rows, columns], or None for devices that have none.
+    (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
+    cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), and what
+    is frozen of its cells.
     """
 
     device: Device
@@ -52,6 +53,7 @@ class Crossbar:
     w_max: Any
     step: float = 1e-3
     slow: AnyArray | None = None
+    frozen: Mapping[str, AnyArray] = field(default_factory=dict)
 
     @property
     def g_scale(self) -> Any:
@@ -80,6 +82,7 @@ class Crossbar:
         moved = None if cells is None else target != cells.target
         written = xp.full_like(target, time) if cells is None else xp.where(moved, time, cells.written)
         g, drawn = self._programmed(target, cells, moved, rng)
+        g = self.device.limit(g, self.frozen)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
         return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn)

@@ -103,14 +103,19 @@ class Deployment:
         self._frozen = tuple(
             _together([layer.gather(chip.tile) for chip in chips], axis=1) for layer in self.placement.layers
         )
+        self._cells = tuple(
+            _together([layer.gather(lambda k, chip=chip: (chip.cells(k),)) for chip in chips], axis=1)[0]  # type: ignore[misc]
+            for layer in self.placement.layers
+        )
         self.arrays = tuple(
             Crossbar(
                 device=chip.design.device,
                 effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
                 w_max=layer.w_max,
                 step=step,
+                frozen=self._native(cells),
             )
-            for layer, frozen in zip(self.placement.layers, self._frozen, strict=True)
+            for layer, frozen, cells in zip(self.placement.layers, self._frozen, self._cells, strict=True)
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed

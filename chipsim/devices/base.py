@@ -1,14 +1,21 @@
 """What every memory cell declares: its conductance range, its levels, and what programming does to a target."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
+
+Frozen = Mapping[str, NDArray[np.float64]]
+"""What is drawn at fabrication, by kind."""
+Draw = Callable[[str], np.random.Generator]
+"""A named stream of what is being fabricated: a bank of neurons, or a tile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +28,11 @@ class Device(Parameters, ABC):
     draws: ClassVar[bool] = False
     """Whether a write meets noise; cells that are not written draw none."""
     ages: ClassVar[bool] = False
-    """Whether the conductance moves after the write."""
+    """Whether what stands is other than what the last write left: whether `aged` does something."""
     drifts: ClassVar[bool] = False
-    """Whether that takes a number of each cell's own, drawn at the write and kept until the next one."""
+    """Whether that takes a number of each cell's own, drawn at every write and kept until the next one."""
+    pulses: ClassVar[bool] = False
+    """Whether the cell answers to single pulses: whether it has `pulse`."""
     fluctuates: ClassVar[bool] = False
     """Whether a read differs from the conductance."""
 
@@ -59,6 +68,18 @@ class Device(Parameters, ABC):
                 f"valid range {self.g_min:g} to {self.g_max:g} S"
             )
         return self.written(target, rng)
+
+    def fabricate(self, shape: tuple[int, ...], draw: Draw) -> Frozen:
+        """Draw what is frozen of each cell, arrays of `shape`; nothing by default."""
+        return {}
+
+    def limit(self, g: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
+        """Return the conductances [S] that cells end at which were asked for `g`; cell: what is frozen of them."""
+        return g
+
+    def pulse(self, g: AnyArray, counts: AnyArray, cell: Mapping[str, AnyArray], rng: np.random.Generator) -> AnyArray:
+        """Return the conductances [S] after `counts` pulses to each cell, upwards where positive; nothing is edited."""
+        raise ParameterError(f"{type(self).__name__} has no measured answer to pulses; take a Pulsed device")
 
     def check_age(self, age: float) -> None:
         """Raise ParameterError where cells of `age` seconds since their write are beyond what was measured."""

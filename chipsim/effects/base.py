@@ -1,7 +1,7 @@
 """What every non-ideality may do: draw what is frozen at fabrication, and act on parameters, cells and membranes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
+from chipsim.devices.base import Draw as Draw
+from chipsim.devices.base import Frozen as Frozen
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters
 
 Array = NDArray[np.float64]
-Frozen = Mapping[str, Array]
-Draw = Callable[[str], np.random.Generator]
-"""A named stream of the neuron bank or tile that is being fabricated."""
-
 
 DRAWN = ("membrane", "driver", "loss")
 """Kinds of what effects draw anew in a step, each a hook."""

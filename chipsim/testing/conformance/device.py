@@ -157,7 +157,7 @@ def says_whether_it_ages(device: Device) -> None:
         assert not device.drifts, "it draws for a drift that it says it has not"
         device.check_age(1e30)
         return
-    if len({*_ages(device)}) > 1 and oldest > 1:
+    if oldest > 1 and not device.pulses:  # of pulsed cells, only those with write noise
         assert not np.array_equal(aged, g), "it says that it ages, but stays where it was written"
     device.check_age(oldest)
     last = getattr(device, "measured_until", np.inf)
@@ -218,6 +218,42 @@ def states_its_read_noise(device: Device) -> None:
     )
 
 
+def _pulsed(device: Device, w: float, counts: int, seed: int = 0) -> tuple[Array, Array, dict[str, Array]]:
+    """Cells at a share `w` of the range, the same after `counts` pulses each, and what is frozen of them."""
+    cell = dict(device.fabricate((CELLS,), lambda name: _rng("cells", name)))
+    g = np.full(CELLS, device.g_min + w * (device.g_max - device.g_min))
+    g = device.limit(g, cell)
+    return g, device.pulse(g, np.full(CELLS, counts), cell, _rng("pulse", seed)), cell
+
+
+def answers_to_pulses(device: Device) -> None:
+    """Pulses move cells in their direction on average, within each cell's limits; none moves nothing; a device without
+    an answer refuses. What is frozen is the same at every look; no argument is edited.
+    """
+    cell = dict(device.fabricate((4,), lambda name: _rng("cells", name)))
+    if not device.pulses:
+        g = np.full(4, device.g_max)
+        assert not cell, "a device without pulses draws nothing for them"
+        raises(ParameterError, lambda: device.pulse(g, np.ones(4), cell, _rng()), "pulses must be refused")
+        return
+    again = device.fabricate((4,), lambda name: _rng("cells", name))
+    assert all(np.array_equal(values, again[name]) for name, values in cell.items()), "frozen arrays differ"
+    for counts in (0, 1, -1, 20, -20):
+        g, after, cell = _pulsed(device, 0.5, counts)
+        before = g.copy()
+        assert np.array_equal(g, before), "pulsing edited its argument"
+        assert np.array_equal(device.limit(after, cell), after), "a pulse took a cell beyond its limits"
+        assert (after >= 0).all(), "a pulse left a negative conductance"
+        assert np.allclose(after, g, rtol=1e-12) if counts == 0 else np.sign((after - g).mean()) == np.sign(counts)
+    mixed = np.arange(CELLS) % 3 - 1
+    g, _, cell = _pulsed(device, 0.5, 0)
+    after = device.pulse(g, mixed, cell, _rng("mixed"))
+    assert np.allclose(after[mixed == 0], g[mixed == 0], rtol=1e-12), "a cell moved that was not pulsed"
+    tensors = {name: torch.tensor(values) for name, values in cell.items()}
+    other = device.pulse(torch.tensor(g), torch.tensor(mixed), tensors, _rng("mixed"))
+    assert np.allclose(to_numpy(other), after, rtol=1e-9, atol=1e-18), "tensors are pulsed to other values than arrays"
+
+
 DEVICE: tuple[Callable[[Device], None], ...] = (
     *PARAMETERS,
     programmes_within_bounds,
@@ -231,5 +267,6 @@ DEVICE: tuple[Callable[[Device], None], ...] = (
     ages_smoothly,
     spreads_more_with_time,
     states_its_read_noise,
+    answers_to_pulses,
     runs_on_either_kind_of_array,
 )

@@ -1,0 +1,277 @@
+"""Memory cells that are changed by pulses, each by a step that differs from cell to cell and from pulse to pulse."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chipsim.arrays import AnyArray, like, namespace
+from chipsim.devices.base import Device, Draw, Frozen
+from chipsim.quantity import Parameters, quantity
+
+Array = NDArray[np.float64]
+AIHWKIT = ", as in aihwkit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Parameters, ABC):
+    """How the size of a step depends on where the cell is: a factor on the step at weight 0."""
+
+    def fabricate(self, shape: tuple[int, ...], draw: Draw) -> Frozen:
+        """Draw what is frozen of each cell beside its bounds."""
+        return {}
+
+    @abstractmethod
+    def factor(self, w: AnyArray, up: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
+        """Return the factor at weights `w`, upwards where `up`; cell: what is frozen of them, bounds included."""
+
+    def noisy(self, factor: AnyArray, noise: AnyArray) -> AnyArray:
+        """Return the factor as noise from pulse to pulse leaves it."""
+        return factor * (1.0 + noise)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Linear(Step):
+    """1 - |up + spread N| w / top upwards, 1 - |down + spread N| w / bottom downwards, never negative. With up = down =
+    1: soft bounds, where a step vanishes at the bound it moves towards.
+
+    additive_noise: whether noise from pulse to pulse keeps its size where the step shrinks.
+    """
+
+    up: float = quantity(0.0, "1", (0.0, 1.0))
+    down: float = quantity(0.0, "1", (0.0, 1.0))
+    spread: float = quantity(0.0, "1", (0.0, 1.0))
+    additive_noise: bool = True
+
+    def fabricate(self, shape: tuple[int, ...], draw: Draw) -> Frozen:
+        return {
+            name: np.abs(getattr(self, name) + self.spread * draw(f"slope {name}").standard_normal(shape))
+            for name in ("up", "down")
+        }
+
+    def factor(self, w: AnyArray, up: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
+        xp = namespace(w)
+        towards = xp.where(up, cell["up"], cell["down"]) * w / xp.where(up, cell["top"], cell["bottom"])
+        return 1.0 - towards
+
+    def noisy(self, factor: AnyArray, noise: AnyArray) -> AnyArray:
+        return factor + noise if self.additive_noise else factor * (1.0 + noise)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Step):
+    """max(0, 1 - a exp(+-gamma z)),   z = 2 scale w / (top - bottom) + shift, with + upwards and a of either way."""
+
+    a_up: float = quantity(0.0, "1", (-1e3, 1e3))
+    a_down: float = quantity(0.0, "1", (-1e3, 1e3))
+    gamma_up: float = quantity(1.0, "1", (0.0, 1e2))
+    gamma_down: float = quantity(1.0, "1", (0.0, 1e2))
+    scale: float = quantity(-0.5, "1", (-10.0, 10.0))
+    shift: float = quantity(-0.5, "1", (-10.0, 10.0))
+
+    def factor(self, w: AnyArray, up: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
+        xp = namespace(w)
+        z = 2 * self.scale * w / (cell["top"] - cell["bottom"]) + self.shift
+        rising, falling = self.a_up * xp.exp(self.gamma_up * z), self.a_down * xp.exp(-self.gamma_down * z)
+        return xp.clip(1.0 - xp.where(up, rising, falling), min=0.0)
+
+
+STEPS: tuple[type[Step], ...] = (Linear, Exponential)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pulsed(Device):
+    r"""A cell with a relative weight w, bottom at g_min and top at g_max, that every pulse moves by a step:
+
+        dw = +-step_+- (factor(w) + cycle N(0, 1))   or   +-step_+- factor(w) (1 + cycle N(0, 1))     within its bounds
+        read: w + write_noise step N(0, 1), another number after every write or pulse
+
+    Frozen, of each cell: step_+ = step s (1 - max(0, -asymmetry) + r) upwards, step_- = step s (1 - max(0, asymmetry) -
+    r) downwards, s of mean or median 1 and relative spread step_spread (log-normal where `log_normal`), r of spread
+    asymmetry_spread; its bounds, of relative spreads top_spread and bottom_spread, and never below 0 siemens. What is
+    programmed, not pulsed, is taken to be verified: it ends at its target, or at the cell's bound.
+    Source of the form: aihwkit's pulsed devices. The conductance range is a design choice: the fits are relative.
+    """
+
+    ages: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+    drifts: ClassVar[bool] = True
+    pulses: ClassVar[bool] = True
+
+    g_min: float = quantity(10e-6, "S", (0.0, 1.0))
+    g_max: float = quantity(50e-6, "S", (1e-12, 1.0))
+    step: float = quantity(0.002, "1", (1e-9, 1.0))
+    step_spread: float = quantity(0.0, "1", (0.0, 2.0))
+    log_normal: bool = False
+    asymmetry: float = quantity(0.0, "1", (-1.0, 1.0))
+    asymmetry_spread: float = quantity(0.0, "1", (0.0, 1.0))
+    top: float = quantity(1.0, "1", (1e-6, 10.0))
+    top_spread: float = quantity(0.0, "1", (0.0, 2.0))
+    bottom: float = quantity(-1.0, "1", (-10.0, 0.0))
+    bottom_spread: float = quantity(0.0, "1", (0.0, 2.0))
+    cycle: float = quantity(0.0, "1", (0.0, 100.0))
+    write_noise: float = quantity(0.0, "1", (0.0, 1000.0))
+    response: Step = Linear()
+
+    @property
+    def _unit(self) -> float:
+        """Conductance of a relative weight of 1 [S]."""
+        return (self.g_max - self.g_min) / (self.top - self.bottom)
+
+    def relative(self, g: AnyArray) -> AnyArray:
+        """Return the relative weights of conductances [S]."""
+        return (g - self.g_min) / self._unit + self.bottom
+
+    def conductance(self, w: AnyArray) -> AnyArray:
+        """Return the conductances [S] of relative weights."""
+        return (w - self.bottom) * self._unit + self.g_min
+
+    def fabricate(self, shape: tuple[int, ...], draw: Draw) -> Frozen:
+        def spread(name: str, size: float) -> Array:
+            return size * draw(name).standard_normal(shape)
+
+        size = spread("step", self.step_spread)
+        common = self.step * (np.exp(size) if self.log_normal else np.maximum(0.0, 1.0 + size))
+        tilt = spread("asymmetry", self.asymmetry_spread)
+        least = float(self.relative(np.array(0.0)))
+        return {
+            "step_up": np.maximum(0.0, common * (1.0 - max(0.0, -self.asymmetry) + tilt)),
+            "step_down": np.maximum(0.0, common * (1.0 - max(0.0, self.asymmetry) - tilt)),
+            "top": np.maximum(1e-6, self.top * (1.0 + spread("top", self.top_spread))),
+            "bottom": np.clip(self.bottom * (1.0 + spread("bottom", self.bottom_spread)), least, -1e-6),
+            **self.response.fabricate(shape, draw),
+        }
+
+    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
+        return namespace(target).asarray(target, copy=True)
+
+    def limit(self, g: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
+        return namespace(g).clip(g, min=self.conductance(cell["bottom"]), max=self.conductance(cell["top"]))
+
+    def aged(self, g: AnyArray, target: AnyArray, drawn: AnyArray | None, age: AnyArray) -> AnyArray:
+        assert drawn is not None
+        return namespace(g).clip(g + self.write_noise * self.step * self._unit * drawn, min=0.0)
+
+    def pulse(self, g: AnyArray, counts: AnyArray, cell: Mapping[str, AnyArray], rng: np.random.Generator) -> AnyArray:
+        """Return the conductances [S] after `counts` pulses to each cell, upwards where positive; `g` is not edited.
+
+        One pulse of all cells after the other; what `aged` adds is drawn by whoever keeps the cells.
+        """
+        xp = namespace(g)
+        w, left = self.relative(g), abs(counts)
+        while bool((left > 0).any()):
+            active = left > 0
+            part = {name: values[active] for name, values in cell.items()}
+            now, up = w[active], counts[active] > 0
+            step = xp.where(up, part["step_up"], -part["step_down"])
+            noise = self.cycle * like(rng.standard_normal(tuple(now.shape)), g)
+            moved = self.response.noisy(self.response.factor(now, up, part), noise)
+            w[active] = xp.clip(now + step * moved, min=part["bottom"], max=part["top"])
+            left = left - 1
+        return self.conductance(w)
+
+
+SOFT = Linear(up=1.0, down=1.0)
+
+RERAM_ES_GONG_2018 = Pulsed(
+    step=0.00135,
+    step_spread=0.2,
+    asymmetry=0.259359,
+    asymmetry_spread=0.05,
+    top_spread=0.3,
+    bottom_spread=0.3,
+    cycle=5.0,
+    write_noise=75.0,
+    response=Exponential(a_up=-1.18445, a_down=-0.081404, gamma_up=5.0, gamma_down=5.0),
+)
+"""Filamentary cells, exponential steps. Source: Gong et al., Nat. Commun. 2018, as in aihwkit (ReRamES)."""
+
+RERAM_SB_GONG_2018 = Pulsed(
+    step=0.002,
+    step_spread=0.3,
+    asymmetry_spread=0.01,
+    top=1.25,
+    bottom=-0.75,
+    top_spread=0.24,
+    bottom_spread=0.4,
+    cycle=3.75,
+    write_noise=56.0,
+    response=SOFT,
+)
+"""The same cells with soft bounds (ReRamSB)."""
+
+CAPACITOR_LI_2018 = Pulsed(
+    step=0.005,
+    step_spread=0.1,
+    asymmetry_spread=0.06,
+    top_spread=0.07,
+    bottom_spread=0.07,
+    cycle=0.3,
+    response=Linear(up=0.05, down=0.05, spread=0.01),
+)
+"""Capacitors read by a transistor (3T1C). Source: Li et al., VLSI 2018, as in aihwkit (Capacitor). Its leak, a lifetime
+of a million steps, is left out: it states no time."""
+
+ECRAM_TANG_2018 = Pulsed(
+    step=0.002,
+    step_spread=0.1,
+    asymmetry_spread=0.01,
+    top=1.1724,
+    bottom=-0.8276,
+    top_spread=0.05,
+    bottom_spread=0.05,
+    cycle=0.3,
+    response=Linear(up=0.1153, down=0.5085, spread=0.05, additive_noise=False),
+)
+"""Electrochemical cells with lithium. Source: Tang et al., IEDM 2018, as in aihwkit (EcRam)."""
+
+ECRAM_MO_KIM_2019 = Pulsed(
+    step=2.8214e-4,
+    step_spread=0.1,
+    asymmetry_spread=0.01,
+    top=1.1714,
+    bottom=-0.8286,
+    top_spread=0.05,
+    bottom_spread=0.05,
+    cycle=2.0,
+    response=Linear(up=0.4152, down=0.7342, spread=0.05, additive_noise=False),
+)
+"""Metal-oxide electrochemical cells. Source: Kim et al., IEDM 2019, as in aihwkit (EcRamMO)."""
+
+GOKMEN_VLASOV_2016 = Pulsed(
+    step=0.0016, step_spread=0.3, asymmetry_spread=0.01, top_spread=0.3, bottom_spread=0.3, cycle=0.3
+)
+"""What a cell should be for training. Source: Gokmen and Vlasov, Front. Neurosci. 2016, as in aihwkit."""
+
+RERAM_ARRAY_OM_2022 = Pulsed(
+    step=0.0949,
+    step_spread=0.7829,
+    log_normal=True,
+    asymmetry_spread=0.01,
+    top_spread=0.3499,
+    bottom_spread=0.5695,
+    cycle=0.4158,
+    write_noise=1.4113,
+    response=SOFT,
+)
+"""Optimised filamentary array. Source: Gong, Rasch et al., IEDM 2022, as in aihwkit (ReRamArrayOM). 13.48 % of its
+cells were corrupt: StuckCells(rate=0.1348) is theirs, and not in the preset."""
+
+RERAM_ARRAY_HFO2_2022 = Pulsed(
+    step=0.4622,
+    step_spread=0.7125,
+    log_normal=True,
+    asymmetry_spread=0.01,
+    top_spread=0.4295,
+    bottom_spread=0.5990,
+    cycle=0.2174,
+    write_noise=0.5841,
+    response=SOFT,
+)
+"""Its baseline (ReRamArrayHfO2); 9.77 % of the cells were corrupt."""
