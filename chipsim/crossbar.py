@@ -44,8 +44,9 @@ class Cells:
 class Crossbar:
     """What one layer's array is beside its cells: its device, the effects on its cells as fabricated, its weight scale
     (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
-    cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), and what
-    is frozen of its cells.
+    cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), what is
+    frozen of its cells, and what its wires do to them: which share of each conductance reaches its column, and what
+    arrives there beside (None for wires without resistance).
     """
 
     device: Device
@@ -54,6 +55,7 @@ class Crossbar:
     step: float = 1e-3
     slow: AnyArray | None = None
     frozen: Mapping[str, AnyArray] = field(default_factory=dict)
+    wired: tuple[AnyArray, AnyArray] | None = None
 
     @property
     def g_scale(self) -> Any:
@@ -110,7 +112,12 @@ class Crossbar:
         return g, drawn
 
     def seen(self, cells: Cells, time: Any) -> AnyArray:
-        """Conductances [2, rows, columns] that a read of the cells at `time` [s] sees."""
+        """Conductances [2, rows, columns] that a read of the array at `time` [s] sees."""
+        g = self.alone(cells, time)
+        return g if self.wired is None else g * self.wired[0] + self.wired[1]
+
+    def alone(self, cells: Cells, time: Any) -> AnyArray:
+        """Conductances [2, rows, columns] of the cells at `time` [s], wires aside."""
         g, device = cells.g, self.device
         if device.ages:
             age = time - cells.written
@@ -134,8 +141,10 @@ class Crossbar:
         noisy = [effect for effect, _ in self.effects if effect.reads_noisily]
         if not (noisy or self.device.fluctuates):
             return None
-        g = self.seen(cells, time)
+        g = self.alone(cells, time)
         of_cells = sum(effect.variance(g, self.device.g_max) for effect in noisy)
         if self.device.fluctuates:
             of_cells = of_cells + self.device.variance(g, cells.target, self.step)
+        if self.wired is not None:  # to first order
+            of_cells = of_cells * self.wired[0] ** 2
         return (of_cells[0] + of_cells[1]) / self.g_scale**2

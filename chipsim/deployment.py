@@ -13,7 +13,7 @@ from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
-from chipsim.effects import Grid, Seen
+from chipsim.effects import Grid, Seen, WireResistance
 from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
@@ -127,8 +127,9 @@ class Deployment:
             for array, layer in zip(self.arrays, self.placement.layers, strict=True)
         ]
         self._draw_slow()
-        self._driving = [self._now(index) for index in range(len(self.stages))]
-        self._read_at = self.time
+        wires = [effect for effect in chip.design.acting if isinstance(effect, WireResistance)]
+        self._wires, self._unwired = (wires[0] if wires else None), [0] * len(self.cells)
+        self._refresh()
 
     def _for_each(self, values: Array) -> Array:
         return values if len(self.chips) == 1 else np.broadcast_to(values, (len(self.chips), *values.shape))
@@ -246,6 +247,9 @@ class Deployment:
 
     def _refresh(self) -> None:
         """Read all cells anew, as they are now."""
+        if self._wires is not None:
+            for layer in range(len(self.cells)):
+                self._wire(layer)
         self._driving = [self._now(index) for index in range(len(self.stages))]
         self._read_at = self.time
 
@@ -270,7 +274,28 @@ class Deployment:
     def write(self, layer: int, cells: Cells, given: Driving | None = None) -> None:
         """Put new cells in place of a layer's, as a writer left them; given: what they give, where that is known."""
         self.cells[layer] = cells
+        self._unwired[layer] += 1
+        if self._wires is not None and self._unwired[layer] >= self._wires.refresh:
+            self._wire(layer)
+            given = None
         self._driving[layer] = given or self._now(layer)
+
+    def _wire(self, layer: int) -> None:
+        """Solve the array of a layer anew, tile by tile and chip by chip."""
+        assert self._wires is not None
+        array, self._unwired[layer] = self.arrays[layer], 0
+        g = to_numpy(array.alone(self.cells[layer], self.time))
+        effective = np.empty_like(g)
+        chips = [slice(None)] if len(self.chips) == 1 else range(len(self.chips))
+        for chip in chips:
+            part, found = (g, effective) if len(self.chips) == 1 else (g[:, chip], effective[:, chip])
+            for block in self.placement.layers[layer].blocks:
+                place = (slice(None), block.rows, block.columns)
+                found[place] = self._wires.tile(part[place])
+        share = np.clip(np.divide(effective, g, out=np.ones_like(g), where=g > 0), 0.0, 1.0)
+        arrays = list(self.arrays)
+        arrays[layer] = replace(array, wired=tuple(map(self.engine.array, (share, effective - share * g))))
+        self.arrays = tuple(arrays)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -487,6 +512,7 @@ class Deployment:
         conductances = [
             to_numpy(array.seen(cells, self.time)) for array, cells in zip(self.arrays, self.cells, strict=True)
         ]
+        alone = [to_numpy(array.alone(cells, self.time)) for array, cells in zip(self.arrays, self.cells, strict=True)]
         lines: list[Entry] = []
         for effect in design.effects:
             sizes: dict[str, float] = {}
@@ -499,6 +525,7 @@ class Deployment:
                         noise=self._noise_seen[place],
                         conductances=conductances,
                         g_max=design.device.g_max,
+                        alone=alone,
                     )
                 )
             lines += entries(effect, sizes, presented=self.time > 0)

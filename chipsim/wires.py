@@ -36,7 +36,6 @@ SHORTEST = 1e-9
 """What a resistance of 0 counts, relative to that of the array's most conductive cell."""
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Wires(Parameters):
     """Resistance of the lines of an array.

@@ -9,6 +9,7 @@ from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
 from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
+from chipsim.effects.wire_resistance import WireResistance
 
 ALL: tuple[type[Effect], ...] = (
     Converters,
@@ -19,6 +20,7 @@ ALL: tuple[type[Effect], ...] = (
     ReadNoise,
     SpikeLoss,
     StuckCells,
+    WireResistance,
 )
 
 __all__ = [
@@ -34,4 +36,5 @@ __all__ = [
     "Seen",
     "SpikeLoss",
     "StuckCells",
+    "WireResistance",
 ]

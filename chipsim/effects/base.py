@@ -35,7 +35,8 @@ class Seen:
 
     neurons, cells: frozen arrays of each layer, the read-out last. noise: of a sample of what it drew anew, the sum of
     squares (of noise on membranes and drivers; 1 for an event that loses a spike) and the number of values; both 0
-    before the first sample of the data. conductances: [2, rows, columns] of each layer as read now.
+    before the first sample of the data. conductances: [2, rows, columns] of each layer as read now; alone: what they
+    would be without the resistance of wires.
     """
 
     neurons: Sequence[Frozen]
@@ -43,6 +44,7 @@ class Seen:
     noise: Array
     conductances: Sequence[Array]
     g_max: float
+    alone: Sequence[Array] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class Effect(Parameters, ABC):
     name: ClassVar[str]
     by_rate: ClassVar[bool] = False
     """Whether the effect is a count of rare events, of which a small chip may have none."""
+    sized: ClassVar[bool] = True
+    """Whether the strength is the size that the effect measures, and not a cause of it."""
 
     @property
     @abstractmethod
