@@ -2,6 +2,7 @@
 
 from chipsim.devices.ageing import Ageing, ExtrapolationWarning
 from chipsim.devices.base import Device
+from chipsim.devices.fit import Fitted, fit
 from chipsim.devices.flash import SONOS_AGRAWAL_2022, Sonos
 from chipsim.devices.ideal import Ideal
 from chipsim.devices.pcm import PCM_HERMES, PCM_HERMES_PAIR, PCM_JOSHI_2020, PCM_NANDAKUMAR_2019, Pcm
@@ -56,6 +57,7 @@ __all__ = [
     "Device",
     "Exponential",
     "ExtrapolationWarning",
+    "Fitted",
     "Ideal",
     "Linear",
     "Pcm",
@@ -63,4 +65,5 @@ __all__ = [
     "Relaxing",
     "Rram",
     "Sonos",
+    "fit",
 ]

@@ -16,9 +16,9 @@ class WireResistance(Wires, Effect):
     """Every tile is a resistive network: a word line a row, its plus and minus bit lines side by side, segment after
     segment, solved exactly (`chipsim.wires`). A tile's rows and columns that the network does not use are not selected.
 
-    The currents are a product with an effective matrix, found anew after `refresh` writes of an array; between two, what
-    cells lose on their way is taken to stay: every conductance counts with the share that reached its column then, and
-    sneak currents stand. Rows that are idle are held at ground through their sources.
+    The currents are a product with an effective matrix, found anew after `refresh` writes of an array; between two,
+    what cells lose on their way is taken to stay: every conductance counts with the share that reached its column then,
+    and sneak currents stand. Rows that are idle are held at ground through their sources.
     """
 
     name: ClassVar[str] = "wires"

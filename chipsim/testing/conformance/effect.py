@@ -197,8 +197,8 @@ def has_converters_in_order(effect: Effect) -> None:
 
 
 def measures_what_it_states(effect: Effect) -> None:
-    """Over 24 chips (more than 12,000 draws) every measured size is what it states, within 4 standard errors; for effects
-    whose strength is a size.
+    """Over 24 chips (more than 12,000 draws) every measured size is what it states, within 4 standard errors; where the
+    strength is a size.
     """
     if not effect.sized:
         return

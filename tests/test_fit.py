@@ -1,0 +1,140 @@
+"""A device fitted to what another device shows is that device again."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from chipsim import devices
+from chipsim.devices import PCM_NANDAKUMAR_2019, RRAM_WAN_2022, Linear, Pulsed, Relaxing
+from chipsim.devices.fit import fit
+from chipsim.errors import ParameterError, StoredFileError
+from chipsim.streams import stream
+
+CELLS = 400
+
+
+def states(path: Path) -> Path:
+    target = np.repeat(np.linspace(2e-6, 40e-6, 12), CELLS)
+    g = RRAM_WAN_2022.programme(target, stream(0, "fit", "states"))
+    pd.DataFrame({"target": target, "conductance": g}).to_csv(path, index=False)
+    return path
+
+
+def drift(path: Path) -> Path:
+    target = np.repeat(np.linspace(5e-6, 25e-6, 6), CELLS)
+    rng = stream(0, "fit", "drift")
+    g, drawn = PCM_NANDAKUMAR_2019.programme(target, rng), rng.standard_normal(len(target))
+    parts = [
+        pd.DataFrame(
+            {
+                "cell": np.arange(len(target)),
+                "target": target,
+                "time": 20.0 + age,
+                "conductance": PCM_NANDAKUMAR_2019.aged(g, target, drawn, np.full_like(g, age)),
+            }
+        )
+        for age in (0.0, 100.0, 1e4, 1e5)
+    ]
+    pd.concat(parts).to_csv(path, index=False)
+    return path
+
+
+TRUE = Pulsed(
+    step=0.02, step_spread=0.2, asymmetry=0.3, cycle=0.5, response=Linear(up=0.6, down=0.8, additive_noise=True)
+)
+
+
+def pulses(path: Path) -> Path:
+    cell = dict(TRUE.fabricate((300,), lambda name: stream(0, "fit", name)))
+    g, rng, rows = np.full(300, 30e-6), stream(0, "fit", "pulses"), []
+    rows.append(pd.DataFrame({"cell": np.arange(300), "pulse": 0, "conductance": g}))
+    for sign in [1] * 60 + [-1] * 120 + [1] * 60:
+        g = TRUE.pulse(g, np.full(300, sign), cell, rng)
+        rows.append(pd.DataFrame({"cell": np.arange(300), "pulse": sign, "conductance": g}))
+    pd.concat(rows).to_csv(path, index=False)
+    return path
+
+
+def test_states_give_back_the_spread_of_the_cells(tmp_path: Path) -> None:
+    found = fit(states(tmp_path / "states.csv"), degree=4)
+    assert isinstance(found.device, Relaxing)
+    g = np.linspace(3e-6, 39e-6, 7)
+    np.testing.assert_allclose(found.device.sigma(g), RRAM_WAN_2022.sigma(g), rtol=4 / np.sqrt(CELLS))
+    assert (found.g_min, found.g_max) == pytest.approx((2e-6, 40e-6))
+    assert found.explained["spread"] > 0.7
+    assert "explained variance: spread" in str(found)
+    with pytest.raises(ParameterError, match="cannot be programmed"):
+        found.device.programme(np.array([1e-6]), stream(0))
+
+
+def test_drift_gives_back_the_exponents_of_the_cells(tmp_path: Path) -> None:
+    found = fit(drift(tmp_path / "drift.csv"))
+    device = found.device
+    assert isinstance(device, devices.Pcm)
+    assert device.t_0 == 20.0
+    assert found.until == pytest.approx(1e5)
+    g = np.linspace(6e-6, 24e-6, 5)
+    for drawn in (0.0, 1.0):
+        ours, true = (each.exponent(g, np.full(5, drawn)) for each in (device, PCM_NANDAKUMAR_2019))
+        np.testing.assert_allclose(ours, true, rtol=0.05)
+    with pytest.raises(ParameterError, match="older than"):
+        device.check_age(1e6)
+
+
+def test_pulses_give_back_the_steps_of_the_cells(tmp_path: Path) -> None:
+    found = fit(pulses(tmp_path / "pulses.csv"))
+    device = found.device
+    assert isinstance(device, Pulsed)
+    unit = (device.g_max - device.g_min) / 2
+    true_unit = (TRUE.g_max - TRUE.g_min) / 2
+    shift = ((device.g_max + device.g_min) / 2 - 30e-6) / true_unit
+    for name, sign in (("up", 1), ("down", -1)):
+        asymmetry = 1 - max(0.0, sign * -1 * device.asymmetry)
+        step = device.step * asymmetry * unit / true_unit
+        slope = getattr(TRUE.response, name)
+        true = TRUE.step * (0.7 if sign < 0 else 1.0) * (1 - sign * slope * shift)
+        assert step == pytest.approx(true, rel=0.06)
+    assert device.step_spread == pytest.approx(0.2, abs=0.06)
+    assert device.cycle == pytest.approx(0.5, abs=0.12)
+    assert 0 < found.explained["step up"] < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a,b\n1,2\n", "give target, conductance"),
+        ("target,conductance\n1e-6,nan\n", "no finite numbers"),
+        ("target,conductance\n1e-6,-1e-6\n", "negative"),
+        ("target,conductance\n1e-6,1e-6\n", "needs 3 levels"),
+        ("cell,pulse,conductance\n0,0,1e-6\n0,1,1e-6\n", "never change"),
+        ("cell,pulse,conductance\n0,0,1e-6\n0,2,2e-6\n", r"\+1, -1 or 0"),
+        ("cell,pulse,conductance\n0,0,1e-6\n0,1,2e-6\n", "needs 15 pulses up"),
+        ("cell,target,time,conductance\n0,1e-6,1,1e-6\n", "needs 3 levels"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=sentence):
+        fit(path)
+
+
+def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoredFileError):
+        fit(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(StoredFileError):
+        fit(tmp_path / "empty.csv")
+
+
+def test_a_fitted_device_stands_in_a_design(tmp_path: Path) -> None:
+    import chipsim as cs
+
+    device = fit(drift(tmp_path / "drift.csv")).device
+    design = cs.ChipDesign(device=dataclasses.replace(device), tiles=2, rows=8, columns=8, neurons=8)
+    snn = cs.deploy(cs.Network.random((3, 4, 2), seed=0), cs.fabricate(design, 0), window=4)
+    snn.wait(100.0)
+    assert snn.effect_report()["drift"]["rms change of cells since their write, share of range"] > 0
