@@ -92,8 +92,8 @@ class Pulsed(Device):
         dw = +-step_+- (factor(w) + cycle N(0, 1))   or   +-step_+- factor(w) (1 + cycle N(0, 1))     within its bounds
         read: w + write_noise step N(0, 1), another number after every write or pulse
 
-    Frozen, of each cell: step_+ = step s (1 - max(0, -asymmetry) + r) upwards, step_- = step s (1 - max(0, asymmetry) -
-    r) downwards, s of mean or median 1 and relative spread step_spread (log-normal where `log_normal`), r of spread
+    Frozen, of each cell: step_+ = step (s - max(0, -asymmetry) + r) upwards, step_- = step (s - max(0, asymmetry) - r)
+    downwards, s of mean or median 1 and spread step_spread (log-normal where `log_normal`), r of spread
     asymmetry_spread; its bounds, of relative spreads top_spread and bottom_spread, and never below 0 siemens. What is
     programmed, not pulsed, is taken to be verified: it ends at its target, or at the cell's bound.
     Source of the form: aihwkit's pulsed devices. The conductance range is a design choice: the fits are relative.
@@ -137,12 +137,12 @@ class Pulsed(Device):
             return size * draw(name).standard_normal(shape)
 
         size = spread("step", self.step_spread)
-        common = self.step * (np.exp(size) if self.log_normal else np.maximum(0.0, 1.0 + size))
+        common = np.exp(size) if self.log_normal else 1.0 + size
         tilt = spread("asymmetry", self.asymmetry_spread)
         least = float(self.relative(np.array(0.0)))
         return {
-            "step_up": np.maximum(0.0, common * (1.0 - max(0.0, -self.asymmetry) + tilt)),
-            "step_down": np.maximum(0.0, common * (1.0 - max(0.0, self.asymmetry) - tilt)),
+            "step_up": self.step * np.maximum(0.0, common - max(0.0, -self.asymmetry) + tilt),
+            "step_down": self.step * np.maximum(0.0, common - max(0.0, self.asymmetry) - tilt),
             "top": np.maximum(1e-6, self.top * (1.0 + spread("top", self.top_spread))),
             "bottom": np.clip(self.bottom * (1.0 + spread("bottom", self.bottom_spread)), least, -1e-6),
             **self.response.fabricate(shape, draw),

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from chipsim import devices
 from chipsim.devices import (
     PCM_HERMES,
     PCM_HERMES_PAIR,
@@ -25,6 +26,7 @@ from chipsim.devices import (
     Device,
     ExtrapolationWarning,
     Pcm,
+    Pulsed,
 )
 from chipsim.errors import ParameterError
 from chipsim.streams import stream
@@ -254,6 +256,53 @@ def test_programmed_and_aged_cells_are_distributed_as_aihwkits(recorded: dict[st
         std = theirs[1]
         assert abs(ours.mean() - theirs[0]) <= 4 * std * math.sqrt(2 / count) + 0.002 * theirs[0]
         assert abs(ours.std(ddof=1) - std) <= 4 * std * math.sqrt(1 / count) + 0.01 * std
+
+
+PULSED = {
+    "ReRamES": devices.RERAM_ES_GONG_2018,
+    "ReRamSB": devices.RERAM_SB_GONG_2018,
+    "Capacitor": devices.CAPACITOR_LI_2018,
+    "EcRam": devices.ECRAM_TANG_2018,
+    "EcRamMO": devices.ECRAM_MO_KIM_2019,
+    "GokmenVlasov": devices.GOKMEN_VLASOV_2016,
+    "ReRamArrayOM": devices.RERAM_ARRAY_OM_2022,
+    "ReRamArrayHfO2": devices.RERAM_ARRAY_HFO2_2022,
+}
+PULSES = json.loads((Path(__file__).parent / "data" / "aihwkit_pulses.json").read_text())
+
+
+def answered(device: Pulsed, name: str, changes: Sequence[int]) -> Iterator[Array]:
+    """Relative weights as read of cells that start at 0, after each of `changes` pulses more."""
+    count = PULSES["count"]
+    cell = dict(device.fabricate((count,), lambda kind: stream(0, "aihwkit", name, kind)))
+    g, rng = device.conductance(np.zeros(count)), stream(0, "aihwkit", name, "pulses")
+    for pulses in changes:
+        g = device.pulse(g, np.full(count, pulses), cell, rng)
+        yield device.relative(device.aged(g, g, rng.standard_normal(count), np.zeros(count)))
+
+
+@pytest.mark.parametrize("name", PULSED)
+def test_cells_answer_to_pulses_as_aihwkits(name: str) -> None:
+    # far from 0 S, so that its bounds, which are relative, stay as they are
+    device = dataclasses.replace(PULSED[name], g_min=100e-6, g_max=110e-6)
+    points, count = PULSES["points"][name], PULSES["count"]
+    pulses = np.array([point[0] for point in points])
+    turn = int(np.argmax(pulses < 0))
+    changes = np.diff(pulses, prepend=0)
+    changes[turn] = pulses[turn]
+    for weights, (at, mean, std) in zip(answered(device, name, changes.tolist()), points, strict=True):
+        # its noise from pulse to pulse comes from a finite list: between seeds, means differ by 1 % of a step's noise
+        bias = 0.01 * device.cycle * abs(mean - (0.0 if at > 0 else points[turn - 1][1]))
+        assert abs(weights.mean() - mean) <= 4 * std * math.sqrt(2 / count) + bias, f"mean after {at} pulses"
+        slack = 4 / math.sqrt(count) + 0.05 + 0.02 * device.cycle
+        assert abs(weights.std(ddof=1) / std - 1) <= slack, f"spread after {at} pulses"
+
+
+def test_an_answer_that_is_a_tenth_off_would_be_seen() -> None:
+    device = dataclasses.replace(devices.ECRAM_TANG_2018, g_min=100e-6, g_max=110e-6, step=1.1 * 0.002)
+    (weights,) = answered(device, "EcRam", [150])
+    _, mean, std = PULSES["points"]["EcRam"][0]
+    assert abs(weights.mean() - mean) > 4 * std * math.sqrt(2 / PULSES["count"]) + 0.003 * mean
 
 
 def test_an_hour_of_relaxation_of_cmo_cells_is_near_the_measured_mean() -> None:
