@@ -136,15 +136,28 @@ class Crossbar:
         g = self.seen(cells, time)
         return (g[0] - g[1]) / self.g_scale
 
+    def offset(self) -> AnyArray | None:
+        """What the columns give in every step beside their cells, [columns], in weights; None for nothing."""
+        found = [effect.column_offset(frozen) for effect, frozen in self.effects]
+        given = [part for part in found if part is not None]
+        return sum(given) * self.w_max if given else None
+
     def variance(self, cells: Cells, time: Any) -> AnyArray | None:
-        """Variance of every access to the weights [rows, columns] at `time` [s]; None where reading is quiet."""
+        """Variance of every access to the weights [rows, columns] at `time` [s], that of the columns with the last row,
+        which is driven by 1 in every step; None where reading is quiet.
+        """
         noisy = [effect for effect, _ in self.effects if effect.reads_noisily]
-        if not (noisy or self.device.fluctuates):
+        columns = [part for effect, frozen in self.effects if (part := effect.column_variance(frozen)) is not None]
+        if not (noisy or columns or self.device.fluctuates):
             return None
         g = self.alone(cells, time)
-        of_cells = sum(effect.variance(g, self.device.g_max) for effect in noisy)
+        of_cells = sum((effect.variance(g, self.device.g_max) for effect in noisy), start=g[..., :1, :1] * 0.0)
         if self.device.fluctuates:
             of_cells = of_cells + self.device.variance(g, cells.target, self.step)
         if self.wired is not None:  # to first order
             of_cells = of_cells * self.wired[0] ** 2
-        return (of_cells[0] + of_cells[1]) / self.g_scale**2
+        found = (of_cells[0] + of_cells[1]) / self.g_scale**2
+        if columns:
+            found = namespace(g).broadcast_to(found, cells.wanted.shape) + 0.0
+            found[..., -1, :] += sum(columns) * self.w_max**2
+        return found

@@ -75,8 +75,10 @@ class Driving(NamedTuple):
 
 def driving(array: Crossbar, cells: Cells, unit: Any, time: Any) -> Driving:
     """Return what an array gives its neurons at a time [s]; unit: the circuit's unit drive."""
-    variance = array.variance(cells, time)
-    return Driving(array.weights(cells, time) * unit, None if variance is None else variance * unit**2)
+    weights, variance, offset = array.weights(cells, time), array.variance(cells, time), array.offset()
+    if offset is not None:  # the last row is a bias row: driven by 1 in every step
+        weights[..., -1, :] += offset
+    return Driving(weights * unit, None if variance is None else variance * unit**2)
 
 
 class Deployment:
@@ -182,19 +184,27 @@ class Deployment:
         return self.stages[index].circuit.unit_drive * self.gains[index]
 
     def _draw_slow(self) -> None:
-        """Draw the slow read noise of all cells for the time being."""
-        if not self.chip.design.device.fluctuates:
+        """Draw the noise of all cells that stands still for the time being."""
+        acting = self.chip.design.acting
+        if not (self.chip.design.device.fluctuates or any(effect.moments for effect in acting)):
             return
-        drawn = [
-            [
-                stream(chip.seed, "slow", self.seed, self._waits, index).standard_normal((2, *layer.weight.shape))
-                for chip in self.chips
-            ]
-            for index, layer in enumerate(self.placement.layers)
-        ]
+
+        def drawn(kind: str, index: int, *names: str) -> AnyArray:
+            size = (2, *self.placement.layers[index].weight.shape)
+            streams = [stream(chip.seed, "slow", self.seed, self._waits, index, *names) for chip in self.chips]
+            chips = [getattr(each, kind)(size) for each in streams]
+            return self.engine.array(np.stack(chips, axis=1) if len(chips) > 1 else chips[0])
+
         self.arrays = tuple(
-            replace(array, slow=self.engine.array(np.stack(chips, axis=1) if len(chips) > 1 else chips[0]))
-            for array, chips in zip(self.arrays, drawn, strict=True)
+            replace(
+                array,
+                slow=drawn("standard_normal", index) if self.chip.design.device.fluctuates else None,
+                effects=tuple(
+                    (effect, {**frozen, **{kind: drawn("random", index, effect.name, kind) for kind in effect.moments}})
+                    for effect, frozen in array.effects
+                ),
+            )
+            for index, array in enumerate(self.arrays)
         )
 
     def wait(self, seconds: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 import chipsim as cs
 from chipsim.devices import PCM_NANDAKUMAR_2019, RRAM_FALCONE_2025, RRAM_WAN_2022, Device, Pcm
 from chipsim.devices.curves import PowerLaw
+from chipsim.effects import TelegraphNoise
 from chipsim.engines import Engine
 from chipsim.learning import Labelled
 from chipsim.network import Network
@@ -225,6 +226,36 @@ def test_the_report_says_how_far_cells_drifted_and_how_noisily_they_are_read() -
     assert report["drift"]["mean change of cells since their write, share of range"] < -0.01
     assert report["device noise"]["rms of what is slower than a step, share of range"] > 1e-3
     assert "device noise" not in {entry.effect for entry in deployed(RRAM_WAN_2022).effect_report().entries}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["brian", "torch"])
+def test_traps_switch_when_time_is_waited_and_only_then(engine: Engine) -> None:
+    effect = TelegraphNoise(share=0.5, depth=0.3, occupancy=0.4)
+    snn, ideal = deployed(cs.Ideal(), effect, engine=engine), deployed(cs.Ideal(), engine=engine).weights(0)
+    depth = snn._frozen[0][0]["depth"]
+    single = (np.minimum(ideal, 0) != 0).astype(int), ideal != 0
+    of_cell = np.take_along_axis(depth, single[0][None], axis=0)[0]
+    seen = []
+    for _ in range(60):
+        first, again = snn.weights(0), snn.weights(0)
+        np.testing.assert_array_equal(first, again)
+        lost = 1 - np.divide(first, ideal, out=np.ones_like(ideal), where=single[1])
+        assert (np.isclose(lost, 0, atol=1e-9) | np.isclose(lost, of_cell, atol=1e-9))[single[1]].all()
+        seen.append(~np.isclose(lost, 0, atol=1e-9)[single[1] & (of_cell > 1e-6)])
+        snn.wait(1.0)
+    occupied = np.array(seen)
+    assert abs(occupied.mean() - 0.4) <= 4 * np.sqrt(0.24 / occupied.size)
+    assert abs(np.mean(of_cell[single[1]] > 0) - 0.5) <= 4 * 0.5 / np.sqrt(single[1].sum())
+
+
+def test_traps_go_back_with_a_snapshot() -> None:
+    snn = deployed(cs.Ideal(), TelegraphNoise(share=0.5))
+    snn.wait(1.0)
+    snapshot, before = snn.snapshot(), snn.weights(0)
+    snn.wait(1.0)
+    assert not np.array_equal(snn.weights(0), before)
+    snn.restore(snapshot)
+    np.testing.assert_array_equal(snn.weights(0), before)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, np.nan, np.inf, "long"])

@@ -7,8 +7,10 @@ from chipsim.effects.driver_noise import DriverNoise
 from chipsim.effects.membrane_noise import MembraneNoise
 from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
+from chipsim.effects.sense_amplifiers import SenseAmplifiers
 from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
+from chipsim.effects.telegraph_noise import TelegraphNoise
 from chipsim.effects.wire_resistance import WireResistance
 
 ALL: tuple[type[Effect], ...] = (
@@ -18,8 +20,10 @@ ALL: tuple[type[Effect], ...] = (
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SenseAmplifiers,
     SpikeLoss,
     StuckCells,
+    TelegraphNoise,
     WireResistance,
 )
 
@@ -34,7 +38,9 @@ __all__ = [
     "Mismatch",
     "ReadNoise",
     "Seen",
+    "SenseAmplifiers",
     "SpikeLoss",
     "StuckCells",
+    "TelegraphNoise",
     "WireResistance",
 ]

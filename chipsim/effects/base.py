@@ -57,6 +57,7 @@ class Effect(Parameters, ABC):
     programme  conductances [2, rows, columns] after a write; applied to written and unwritten cells: idempotent
     read       conductances [2, rows, columns] as a read sees them
     variance   of the noise that every access to a cell meets anew, [2, rows, columns]
+    column_offset, column_variance   what columns give beside their cells' currents, and its noise
     membrane   standard deviation of the white noise that it adds to each membrane in a step
     driver     relative standard deviation of what drives a row in a step
     loss       probability that a spike is lost
@@ -67,6 +68,8 @@ class Effect(Parameters, ABC):
     name: ClassVar[str]
     by_rate: ClassVar[bool] = False
     """Whether the effect is a count of rare events, of which a small chip may have none."""
+    moments: ClassVar[tuple[str, ...]] = ()
+    """Kinds of uniform numbers of each cell that `read` gets beside what is frozen, drawn anew whenever time is waited."""
     sized: ClassVar[bool] = True
     """Whether the strength is the size that the effect measures, and not a cause of it."""
 
@@ -117,6 +120,16 @@ class Effect(Parameters, ABC):
         of `g`, or with one row and one column where it is the same for all cells.
         """
         return g[..., :1, :1] * 0.0
+
+    def column_offset(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
+        """Return what the columns give in every step beside their cells' currents, [columns], in currents of one driven
+        cell pair at w_max; None for nothing.
+        """
+        return None
+
+    def column_variance(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
+        """Return the variance of what the columns give, fresh in every step, [columns], in squares of that current."""
+        return None
 
     def membrane(self, circuit: Circuit, seconds: float) -> float:
         """Return the standard deviation of the Gaussian added to each membrane in a step, in the membrane's unit."""
