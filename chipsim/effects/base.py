@@ -69,7 +69,7 @@ class Effect(Parameters, ABC):
     by_rate: ClassVar[bool] = False
     """Whether the effect is a count of rare events, of which a small chip may have none."""
     moments: ClassVar[tuple[str, ...]] = ()
-    """Kinds of uniform numbers of each cell that `read` gets beside what is frozen, drawn anew whenever time is waited."""
+    """Kinds of uniform numbers of each cell that `read` gets beside what is frozen, drawn anew when time is waited."""
     sized: ClassVar[bool] = True
     """Whether the strength is the size that the effect measures, and not a cause of it."""
 

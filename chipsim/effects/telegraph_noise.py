@@ -17,9 +17,9 @@ from chipsim.quantity import quantity
 class TelegraphNoise(Effect):
     """A share of the cells has a trap; while it is occupied, the cell's conductance is g (1 - depth).
 
-    Which cells have one, and their depth, exponential of mean `depth` and at most 1, are frozen. A trap is occupied with
-    probability `occupancy`; it stands while samples are presented, and is drawn anew whenever time is waited: for traps
-    that are slow against a window. All sizes are design choices.
+    Which cells have one, and their depth, exponential of mean `depth` and at most 1, are frozen. A trap is occupied
+    with probability `occupancy`; it stands while samples are presented, and is drawn anew whenever time is waited: for
+    traps that are slow against a window. All sizes are design choices.
     """
 
     name: ClassVar[str] = "telegraph_noise"
