@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, final
@@ -18,7 +18,7 @@ from chipsim import circuits, devices, effects
 from chipsim.circuits import LIF, Circuit, Integrator
 from chipsim.devices import Device, Ideal
 from chipsim.effects import Effect
-from chipsim.effects.base import Frozen
+from chipsim.effects.base import Draw, Frozen
 from chipsim.errors import ParameterError, StoredFileError
 from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
 from chipsim.results import replace_file
@@ -177,7 +177,7 @@ class Chip:
         return tuple(
             self._overridden(
                 f"tiles/{index}/{effect.name}",
-                effect.fabricate_cells(device, shape, partial(stream, self.seed, "tile", index, effect.name)),
+                effect.fabricate_cells(device, shape, Draw(self.seed, effect.name, ("tile", index))),
             )
             for effect in self.design.acting
         )
@@ -234,7 +234,7 @@ class Chip:
         return tuple(
             self._overridden(
                 f"{bank}/{effect.name}",
-                effect.fabricate_neurons(circuit, count, partial(stream, self.seed, bank, effect.name)),
+                effect.fabricate_neurons(circuit, count, Draw(self.seed, effect.name, (bank,))),
             )
             for effect in self.design.acting
         )

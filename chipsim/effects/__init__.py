@@ -7,6 +7,7 @@ from chipsim.effects.driver_noise import DriverNoise
 from chipsim.effects.membrane_noise import MembraneNoise
 from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
+from chipsim.effects.silicon_mismatch import DYNAP_SE2_DIE, DYNAP_SE2_FAST, SiliconMismatch
 from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
 
@@ -17,12 +18,15 @@ ALL: tuple[type[Effect], ...] = (
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SiliconMismatch,
     SpikeLoss,
     StuckCells,
 )
 
 __all__ = [
     "ALL",
+    "DYNAP_SE2_DIE",
+    "DYNAP_SE2_FAST",
     "Converters",
     "DeadNeurons",
     "DriverNoise",
@@ -32,6 +36,7 @@ __all__ = [
     "Mismatch",
     "ReadNoise",
     "Seen",
+    "SiliconMismatch",
     "SpikeLoss",
     "StuckCells",
 ]

@@ -1,7 +1,7 @@
 """What every non-ideality may do: draw what is frozen at fabrication, and act on parameters, cells and membranes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -13,15 +13,31 @@ from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters
+from chipsim.streams import stream
 
 Array = NDArray[np.float64]
 Frozen = Mapping[str, Array]
-Draw = Callable[[str], np.random.Generator]
-"""A named stream of the neuron bank or tile that is being fabricated."""
 
 
 DRAWN = ("membrane", "driver", "loss")
 """Kinds of what effects draw anew in a step, each a hook."""
+
+
+class Draw(NamedTuple):
+    """Named streams of one effect on the die `seed`: `draw(name)` of the neuron bank or tile, `place`, that is being
+    fabricated, and `draw.die(name)`, which all banks and tiles of the die share.
+    """
+
+    seed: int
+    effect: str
+    place: tuple[str | int, ...]
+
+    def __call__(self, name: str) -> np.random.Generator:
+        return stream(self.seed, *self.place, self.effect, name)
+
+    def die(self, name: str) -> np.random.Generator:
+        """Return the stream called `name` of the whole die."""
+        return stream(self.seed, "die", self.effect, name)
 
 
 class Grid(NamedTuple):
@@ -62,6 +78,7 @@ class Effect(Parameters, ABC):
     loss       probability that a spike is lost
     rows, columns   grids of the converters in front of the rows and behind the columns
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
+    stated     how large it should turn out; its strength unless overridden
     """
 
     name: ClassVar[str]
@@ -146,3 +163,7 @@ class Effect(Parameters, ABC):
 
         Nothing is returned where the effect finds nothing to act on.
         """
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        """Return what `measure` of a part comes to on average, for neurons of this circuit and cells at g_max."""
+        return self.strength
