@@ -331,7 +331,7 @@ DYNAP_SE2_DIE = SiliconMismatch(
 time constants that was measured on one core of a DYNAP-SE (FACTS 6.10). The areas are those of one transistor that
 would do what a whole branch does, not read from a layout. i_weight is that of a peak of 21 mV, by PEAK_AT_I_SPEC.
 """
-DYNAP_SE2_FAST = dataclasses.replace(DYNAP_SE2_DIE, outliers_weight=0.2)
+DYNAP_SE2_FAST = dataclasses.replace(DYNAP_SE2_DIE, outliers_weight=0.22)
 """The same with the outliers of its fast synapses."""
 PEAK_AT_I_SPEC = 0.75e-3
 """Peak of the membrane [V] at which the weights of DYNAP_SE2_DIE carry i_spec, if peaks grow with the current: a fit to
