@@ -93,7 +93,7 @@ def test_from_weak_to_strong_inversion() -> None:
 
 
 def test_a_die_is_the_same_at_every_setting() -> None:
-    """V_T and beta are frozen, so that the gains of two settings correlate as far as these share their weight in both."""
+    """V_T and beta are frozen: the gains of two settings correlate as far as these weigh the same in both."""
     settings = (1e-9, 100e-9, 10e-6, 100e-6)
     gains = [np.log(factors(replace(LOCAL, i_weight=current), "gain")) for current in settings]
     weights = [np.array([SLOPE * inversion(current) * 5e-3, 0.01]) for current in settings]
