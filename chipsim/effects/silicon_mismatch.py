@@ -325,7 +325,7 @@ DYNAP_SE2_DIE = SiliconMismatch(
     i_weight=2.8e-6,
     gradient=0.15,
     edge_columns=0.96,
-    outliers_bias=0.017,
+    outliers_bias=0.014,
 )
 """A DYNAP-SE2-like die: areas, gradient, edges and outliers so that it shows the spread of slow weights and of membrane
 time constants that was measured on one core of a DYNAP-SE (FACTS 6.10). The areas are those of one transistor that

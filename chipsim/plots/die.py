@@ -134,24 +134,24 @@ def _settings(panel: Any, data: Die) -> None:
 def _map(panel: Any, data: Die) -> None:
     values = data.map.values
     far = float(np.abs(values - 1).max())
-    image = panel.imshow(values, cmap="RdBu_r", vmin=1 - far, vmax=1 + far)
+    panel.imshow(values, cmap="RdBu_r", vmin=1 - far, vmax=1 + far, aspect="auto")
     panel.grid(visible=False)
+    panel.set_xlim(-0.5, 1.42 * values.shape[1])
     panel.set_xticks(np.arange(0, values.shape[1], 5))
-    panel.set_xlabel("column")
+    panel.set_xlabel("column", x=0.35)
     panel.set_ylabel("row")
     panel.set_title(
-        f"one die at {1e3 * data.peak:.0f} mV: slow weights over their mean\n"
-        f"rows rise by {abs(data.rise):.2f} (measured 0.15),\nedge columns at {data.edge:.2f} (0.95 to 0.97)",
-        loc="left", fontsize=9,
+        f"one die at {1e3 * data.peak:.0f} mV: slow weights over their mean,\n"
+        f"{1 - far:.2f} (blue) to {1 + far:.2f} (red); rows rise by {abs(data.rise):.2f}\n"
+        f"(measured 0.15), edge columns at {data.edge:.2f} (0.95 to 0.97)",
+        loc="left", fontsize=8.5,
     )  # fmt: skip
-    beside = panel.inset_axes([1.05, 0.0, 0.2, 1.0], sharey=panel)
+    beside = panel.inset_axes([0.75, 0.0, 0.25, 1.0], sharey=panel)
     beside.plot(values.mean(axis=1), np.arange(len(values)), "-o", color=COLOURS[1], markersize=3)
     beside.axvline(1.0, color="#999999", linewidth=0.8)
     beside.tick_params(labelleft=False)
-    beside.set_xlabel("row mean")
     beside.set_xticks([0.9, 1.0])
-    bar = panel.figure.colorbar(image, cax=panel.inset_axes([1.28, 0.0, 0.03, 1.0]), ticks=[0.8, 0.9, 1.0, 1.1, 1.2])
-    bar.ax.tick_params(labelsize=8)
+    beside.set_xlabel("row mean")
 
 
 def _outliers(panel: Any, data: Die) -> None:
