@@ -5,7 +5,8 @@ The flow, in order; each name loads its module when first used:
     Network                                       what a teacher hands over: plain arrays
     ChipDesign, IF, LIF, DPI, Integrator,         what is drawn
       Ideal, Rram, RRAM_MILO_2021,
-      Mismatch, MembraneNoise, ReadNoise,
+      Mismatch, SiliconMismatch, DYNAP_SE2_DIE,
+      MembraneNoise, ReadNoise,
       DriverNoise, Converters, DeadNeurons,
       StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
     from chipsim.devices import RRAM_MILO_2021 as RRAM_MILO_2021
     from chipsim.devices import Ideal as Ideal
     from chipsim.devices import Rram as Rram
+    from chipsim.effects import DYNAP_SE2_DIE as DYNAP_SE2_DIE
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import DriverNoise as DriverNoise
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
+    from chipsim.effects import SiliconMismatch as SiliconMismatch
     from chipsim.effects import SpikeLoss as SpikeLoss
     from chipsim.effects import StuckCells as StuckCells
     from chipsim.encoders import Analog as Analog
@@ -78,12 +81,14 @@ _MODULES = {
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
     "effects": (
+        "DYNAP_SE2_DIE",
         "Converters",
         "DeadNeurons",
         "DriverNoise",
         "MembraneNoise",
         "Mismatch",
         "ReadNoise",
+        "SiliconMismatch",
         "SpikeLoss",
         "StuckCells",
     ),

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, final
@@ -20,7 +20,7 @@ from chipsim.devices import Device, Ideal
 from chipsim.devices.curves import ALL as CURVES
 from chipsim.devices.pulsed import STEPS
 from chipsim.effects import Effect
-from chipsim.effects.base import Frozen
+from chipsim.effects.base import Draw, Frozen
 from chipsim.errors import ParameterError, StoredFileError
 from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
 from chipsim.results import replace_file
@@ -178,7 +178,7 @@ class Chip:
         return tuple(
             self._overridden(
                 f"tiles/{index}/{effect.name}",
-                effect.fabricate_cells(device, shape, partial(stream, self.seed, "tile", index, effect.name)),
+                effect.fabricate_cells(device, shape, Draw(self.seed, effect.name, ("tile", index))),
             )
             for effect in self.design.acting
         )
@@ -187,7 +187,7 @@ class Chip:
         """Frozen arrays [2, rows, columns] of the device itself, of one tile."""
         self._check_tile(index)
         shape = (2, self.design.rows, self.design.columns)
-        draw = partial(stream, self.seed, "tile", index, "device")
+        draw = Draw(self.seed, "device", ("tile", index))
         return self._overridden(f"tiles/{index}/device", self.design.device.fabricate(shape, draw))
 
     def _check_tile(self, index: int) -> None:
@@ -246,7 +246,7 @@ class Chip:
         return tuple(
             self._overridden(
                 f"{bank}/{effect.name}",
-                effect.fabricate_neurons(circuit, count, partial(stream, self.seed, bank, effect.name)),
+                effect.fabricate_neurons(circuit, count, Draw(self.seed, effect.name, (bank,))),
             )
             for effect in self.design.acting
         )

@@ -102,3 +102,20 @@ def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     words = (words ^ (words >> np.uint64(30))) * FIRST
     words = (words ^ (words >> np.uint64(27))) * SECOND
     return words ^ (words >> np.uint64(31))
+
+
+class Draw(NamedTuple):
+    """Named streams of one effect, or of the memory cells, on the die `seed`: `draw(name)` of the neuron bank or tile,
+    `place`, that is being fabricated, and `draw.die(name)`, which all banks and tiles of the die share.
+    """
+
+    seed: int
+    effect: str
+    place: tuple[str | int, ...]
+
+    def __call__(self, name: str) -> np.random.Generator:
+        return stream(self.seed, *self.place, self.effect, name)
+
+    def die(self, name: str) -> np.random.Generator:
+        """Return the stream called `name` of the whole die."""
+        return stream(self.seed, "die", self.effect, name)

@@ -11,7 +11,7 @@ from chipsim import devices
 from chipsim.devices import PCM_NANDAKUMAR_2019, RRAM_WAN_2022, Linear, Pulsed, Relaxing
 from chipsim.devices.fit import fit
 from chipsim.errors import ParameterError, StoredFileError
-from chipsim.streams import stream
+from chipsim.streams import Draw, stream
 
 CELLS = 400
 
@@ -48,7 +48,7 @@ TRUE = Pulsed(
 
 
 def pulses(path: Path) -> Path:
-    cell = dict(TRUE.fabricate((300,), lambda name: stream(0, "fit", name)))
+    cell = dict(TRUE.fabricate((300,), Draw(0, "fit", ())))
     g, rng, rows = np.full(300, 30e-6), stream(0, "fit", "pulses"), []
     rows.append(pd.DataFrame({"cell": np.arange(300), "pulse": 0, "conductance": g}))
     for sign in [1] * 60 + [-1] * 120 + [1] * 60:

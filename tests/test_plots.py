@@ -13,7 +13,7 @@ import xarray as xr
 
 from chipsim import plots
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.plots import comparison, degradation, headlines, learning_curve, non_idealities
+from chipsim.plots import comparison, degradation, die, headlines, learning_curve, non_idealities
 
 ONE = {"units": "1", "long_name": "a number"}
 
@@ -227,3 +227,49 @@ def test_every_figure_is_registered() -> None:
     folder = Path(str(importlib.util.find_spec("chipsim.plots").submodule_search_locations[0]))  # type: ignore[union-attr, index]
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "canvas", "curves"}
     assert modules == set(plots.ALL), "add the line to ALL in chipsim/plots/__init__.py"
+
+
+def a_die() -> xr.Dataset:
+    """Two dies of 3 x 4 neurons at three settings, the second with rows that rise by 0.2 and edges of 0.9."""
+    chips, peaks = [4, 9], [3e-3, 0.08, 0.2]
+    rng = np.random.default_rng(0)
+    one = np.ones((2, 3, 3, 4))
+    one[1] += 0.1 * np.linspace(1, -1, 3)[:, None]
+    one[1, ..., [0, 3]] -= 0.1
+    scalars = {name: (("chip", "peak"), rng.random((2, 3)), ONE) for name in die.NEEDED[:6]}
+    return xr.Dataset(
+        {
+            **scalars,
+            "slow": (("chip", "peak", "row", "column"), one, ONE),
+            "fast": (("chip", "peak", "neuron"), np.broadcast_to([0.9, 1.0, 1.1, 2.0], (2, 3, 4)), ONE),
+            "tau": (("chip", "peak", "neuron"), np.broadcast_to([0.8, 1.0, 1.0, 1.2], (2, 3, 4)), ONE),
+        },
+        {"chip": chips, "peak": peaks},
+        {"question": "Does it vary?"},
+    )
+
+
+def test_numbers_of_a_die() -> None:
+    dataset = a_die()
+    found = die.data(dataset)
+    assert (found.peak, found.chip, found.title) == (0.08, 9, "Does it vary?")
+    assert found.rise == pytest.approx(-0.2)
+    assert found.edge == pytest.approx(0.9)
+    np.testing.assert_array_equal(found.map, dataset["slow"].sel(chip=9, peak=0.08))
+    np.testing.assert_allclose(found.cv["mean"], dataset["cv"].mean("chip"))
+    np.testing.assert_allclose(found.cv["highest"], dataset["cv"].max("chip"))
+    assert found.fast.size == found.tau.size == 8
+    marks = found.marks["mean"].to_series()
+    assert marks["time constant, robust CV"] == pytest.approx(1.4826 * 0.1)
+    assert marks["time constants above 1.5x"] == 0
+    assert marks["fast weights above 1.5x"] == 0.25
+    assert marks["neighbours in a row"] == pytest.approx(float(dataset["along_rows"].sel(peak=0.08).mean()))
+    assert marks["weight and time constant"] == pytest.approx(float(dataset["with_tau"].sel(peak=0.08).mean()))
+    assert float(found.marks["low"].sel(mark="neighbours in a column")) == 0.34
+
+
+def test_a_die_draws_and_a_foreign_result_is_refused(tmp_path: Path) -> None:
+    plots.save("die", a_die(), tmp_path / "die.png")
+    assert (tmp_path / "die.png").stat().st_size > 5_000
+    with pytest.raises(ParameterError, match="this figure needs cv, local_cv"):
+        die.data(SIGMA)

@@ -1,7 +1,7 @@
 """What every memory cell declares: its conductance range, its levels, and what programming does to a target."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
+from chipsim.streams import Draw
 
 Frozen = Mapping[str, NDArray[np.float64]]
 """What is drawn at fabrication, by kind."""
-Draw = Callable[[str], np.random.Generator]
-"""A named stream of what is being fabricated: a bank of neurons, or a tile."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, like, namespace
-from chipsim.devices.base import Device, Draw, Frozen
+from chipsim.devices.base import Device, Frozen
 from chipsim.quantity import Parameters, quantity
+from chipsim.streams import Draw
 
 Array = NDArray[np.float64]
 AIHWKIT = ", as in aihwkit"

@@ -8,6 +8,7 @@ from chipsim.effects.membrane_noise import MembraneNoise
 from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
 from chipsim.effects.sense_amplifiers import SenseAmplifiers
+from chipsim.effects.silicon_mismatch import DYNAP_SE2_DIE, DYNAP_SE2_FAST, SiliconMismatch
 from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
 from chipsim.effects.telegraph_noise import TelegraphNoise
@@ -21,6 +22,7 @@ ALL: tuple[type[Effect], ...] = (
     Mismatch,
     ReadNoise,
     SenseAmplifiers,
+    SiliconMismatch,
     SpikeLoss,
     StuckCells,
     TelegraphNoise,
@@ -29,6 +31,8 @@ ALL: tuple[type[Effect], ...] = (
 
 __all__ = [
     "ALL",
+    "DYNAP_SE2_DIE",
+    "DYNAP_SE2_FAST",
     "Converters",
     "DeadNeurons",
     "DriverNoise",
@@ -39,6 +43,7 @@ __all__ = [
     "ReadNoise",
     "Seen",
     "SenseAmplifiers",
+    "SiliconMismatch",
     "SpikeLoss",
     "StuckCells",
     "TelegraphNoise",

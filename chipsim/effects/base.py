@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
-from chipsim.devices.base import Draw as Draw
 from chipsim.devices.base import Frozen as Frozen
 from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters
+from chipsim.streams import Draw as Draw
 
 Array = NDArray[np.float64]
 
@@ -63,6 +63,7 @@ class Effect(Parameters, ABC):
     loss       probability that a spike is lost
     rows, columns   grids of the converters in front of the rows and behind the columns
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
+    stated     how large it should turn out; its strength unless overridden
     """
 
     name: ClassVar[str]
@@ -70,8 +71,6 @@ class Effect(Parameters, ABC):
     """Whether the effect is a count of rare events, of which a small chip may have none."""
     moments: ClassVar[tuple[str, ...]] = ()
     """Kinds of uniform numbers of each cell that `read` gets beside what is frozen, drawn anew when time is waited."""
-    sized: ClassVar[bool] = True
-    """Whether the strength is the size that the effect measures, and not a cause of it."""
 
     @property
     @abstractmethod
@@ -161,3 +160,9 @@ class Effect(Parameters, ABC):
 
         Nothing is returned where the effect finds nothing to act on.
         """
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        """Return what `measure` of a part comes to on average, for neurons of this circuit and cells at g_max; NaN
+        where that cannot be said beforehand.
+        """
+        return self.strength

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from chipsim.circuits import Circuit
+from chipsim.devices import Device
 from chipsim.effects.base import Effect, Grid, Seen
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
@@ -48,6 +50,10 @@ class Converters(Effect):
     def measure(self, seen: Seen) -> dict[str, float]:
         grids = {"DAC": self.rows(), "ADC": self.columns()}
         return {f"{name} step, share of range": grid.step / grid.limit for name, grid in grids.items() if grid}
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        bits = self.dac_bits if part.startswith("DAC") else self.adc_bits
+        return 1.0 / int(2 ** (bits - 1) - 1)
 
 
 def _grid(bits: int, limit: float) -> Grid | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from chipsim.circuits import Circuit
+from chipsim.devices import Device
 from chipsim.effects.base import Effect, Seen
 from chipsim.quantity import quantity
 
@@ -41,3 +42,6 @@ class MembraneNoise(Effect):
     def measure(self, seen: Seen) -> dict[str, float]:
         squares, count = seen.noise
         return {"rms per step, in the membrane's unit": math.sqrt(squares / count)} if count else {}
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        return self.sigma * circuit.swing

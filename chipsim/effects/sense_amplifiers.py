@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from chipsim.arrays import AnyArray
+from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Draw, Effect, Frozen, Seen
 from chipsim.quantity import quantity
@@ -26,7 +27,6 @@ class SenseAmplifiers(Effect):
     """
 
     name: ClassVar[str] = "sense_amplifiers"
-    sized: ClassVar[bool] = False
 
     gain: float = quantity(0.01, "1", (0.0, 1.0))
     offset: float = quantity(0.05, "1", (0.0, 100.0))
@@ -65,9 +65,21 @@ class SenseAmplifiers(Effect):
             kind: np.concatenate([cells[kind].ravel() for cells in seen.cells])[heads] for kind in ("gain", "offset")
         }
         sizes = {
-            "rms gain error": (self.gain, float(np.sqrt(np.mean((drawn["gain"] - 1.0) ** 2)))),
-            "rms offset, cells at w_max": (self.offset, self.offset * float(np.sqrt(np.mean(drawn["offset"] ** 2)))),
-            "noise of a step, cells at w_max": (self.noise, self.noise),
-            "droop": (self._droop, self._droop),
+            "rms gain error": float(np.sqrt(np.mean((drawn["gain"] - 1.0) ** 2))),
+            "rms offset, cells at w_max": self.offset * float(np.sqrt(np.mean(drawn["offset"] ** 2))),
+            "noise of a step, cells at w_max": self.noise,
+            "droop": self._droop,
         }
-        return {part: size for part, (stated, size) in sizes.items() if stated}
+        return {part: size for part, size in sizes.items() if self._sizes[part]}
+
+    @property
+    def _sizes(self) -> dict[str, float]:
+        return {
+            "rms gain error": self.gain,
+            "rms offset, cells at w_max": self.offset,
+            "noise of a step, cells at w_max": self.noise,
+            "droop": self._droop,
+        }
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        return self._sizes[part]

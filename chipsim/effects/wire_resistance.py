@@ -1,10 +1,13 @@
 """Resistance of the lines of an array: what a cell's current loses on its way."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
 
+from chipsim.circuits import Circuit
+from chipsim.devices import Device
 from chipsim.effects.base import Array, Effect, Seen
 from chipsim.errors import ParameterError
 from chipsim.wires import Wires
@@ -22,7 +25,6 @@ class WireResistance(Wires, Effect):
     """
 
     name: ClassVar[str] = "wires"
-    sized: ClassVar[bool] = False
 
     refresh: int = 100
 
@@ -40,6 +42,9 @@ class WireResistance(Wires, Effect):
         lines = np.stack([g[0], g[1]], axis=-1).reshape(g.shape[1], -1)
         effective = self.lattice(lines).effective().reshape(*g.shape[1:], 2)
         return np.moveaxis(effective, -1, 0)
+
+    def stated(self, part: str, circuit: Circuit, device: Device) -> float:
+        return math.nan
 
     def measure(self, seen: Seen) -> dict[str, float]:
         alone = sum(float(g.sum()) for g in seen.alone)

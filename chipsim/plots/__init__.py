@@ -13,12 +13,13 @@ from typing import Any
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots import canvas, comparison, degradation, headlines, learning_curve, non_idealities, over_time
+from chipsim.plots import canvas, comparison, degradation, die, headlines, learning_curve, non_idealities, over_time
 from chipsim.results import replace_file
 
 ALL: dict[str, ModuleType] = {
     "comparison": comparison,
     "degradation": degradation,
+    "die": die,
     "headlines": headlines,
     "learning_curve": learning_curve,
     "non_idealities": non_idealities,

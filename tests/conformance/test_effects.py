@@ -2,7 +2,18 @@ from collections.abc import Callable
 
 import pytest
 
-from chipsim.effects import ALL, Converters, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
+from chipsim.effects import (
+    ALL,
+    DYNAP_SE2_DIE,
+    DYNAP_SE2_FAST,
+    Converters,
+    Effect,
+    MembraneNoise,
+    Mismatch,
+    ReadNoise,
+    SiliconMismatch,
+    StuckCells,
+)
 from chipsim.effects.mismatch import KINDS
 from chipsim.testing import conformance
 
@@ -13,6 +24,9 @@ VARIANTS: dict[str, Effect] = {
     "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
     "Converters of rows only": Converters(dac_bits=4, adc_bits=0),
     "Converters of columns only": Converters(dac_bits=0, adc_bits=5, adc_range=3.0),
+    "DYNAP_SE2_DIE": DYNAP_SE2_DIE,
+    "DYNAP_SE2_FAST": DYNAP_SE2_FAST,
+    "SiliconMismatch of cells too": SiliconMismatch(transistor_cells=True, edge_rows=0.9, edge_columns=1.1),
     "StuckCells at g_min": StuckCells(rate=0.1, at_max=0.0),
 }
 EFFECTS = {**{kind.__name__: kind() for kind in ALL}, **VARIANTS}

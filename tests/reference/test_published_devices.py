@@ -29,7 +29,7 @@ from chipsim.devices import (
     Pulsed,
 )
 from chipsim.errors import ParameterError
-from chipsim.streams import stream
+from chipsim.streams import Draw, stream
 
 Array = NDArray[np.float64]
 DAY = 86_400.0
@@ -274,7 +274,7 @@ PULSES = json.loads((Path(__file__).parent / "data" / "aihwkit_pulses.json").rea
 def answered(device: Pulsed, name: str, changes: Sequence[int]) -> Iterator[Array]:
     """Relative weights as read of cells that start at 0, after each of `changes` pulses more."""
     count = PULSES["count"]
-    cell = dict(device.fabricate((count,), lambda kind: stream(0, "aihwkit", name, kind)))
+    cell = dict(device.fabricate((count,), Draw(0, name, ("aihwkit",))))
     g, rng = device.conductance(np.zeros(count)), stream(0, "aihwkit", name, "pulses")
     for pulses in changes:
         g = device.pulse(g, np.full(count, pulses), cell, rng)

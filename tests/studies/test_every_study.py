@@ -37,11 +37,13 @@ def test_result_is_stored_and_fits_the_schema(finished):
     results.validate(dataset, [factor.name for factor in study.factors])
     stored = xr.open_dataset(out, engine="h5netcdf").load()
     assert results.identical(stored, dataset)
-    assert {"chip", *(factor.name for factor in study.factors)} <= set(dataset.accuracy.dims)
+    assert {"chip", *(factor.name for factor in study.factors)} <= set(dataset[study.table[0]].dims)
 
 
 def test_accuracy_is_a_share_and_better_than_chance(finished):
     _, dataset, _ = finished
+    if "accuracy" not in dataset:
+        pytest.skip("a study of chips without a network")
     assert bool((dataset.accuracy >= 0).all())
     assert bool((dataset.accuracy <= 1).all())
     assert float(dataset.accuracy.mean()) > 0.15  # ten classes

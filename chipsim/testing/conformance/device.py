@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chipsim.arrays import to_numpy
 from chipsim.devices import Device
 from chipsim.errors import ParameterError
-from chipsim.streams import stream
+from chipsim.streams import Draw, stream
 from chipsim.testing.conformance.parameters import PARAMETERS, raises
 
 Array = NDArray[np.float64]
@@ -220,7 +220,7 @@ def states_its_read_noise(device: Device) -> None:
 
 def _pulsed(device: Device, w: float, counts: int, seed: int = 0) -> tuple[Array, Array, dict[str, Array]]:
     """Cells at a share `w` of the range, the same after `counts` pulses each, and what is frozen of them."""
-    cell = dict(device.fabricate((CELLS,), lambda name: _rng("cells", name)))
+    cell = dict(device.fabricate((CELLS,), Draw(0, "device", ("cells",))))
     g = np.full(CELLS, device.g_min + w * (device.g_max - device.g_min))
     g = device.limit(g, cell)
     return g, device.pulse(g, np.full(CELLS, counts), cell, _rng("pulse", seed)), cell
@@ -230,13 +230,13 @@ def answers_to_pulses(device: Device) -> None:
     """Pulses move cells in their direction on average, within each cell's limits; none moves nothing; a device without
     an answer refuses. What is frozen is the same at every look; no argument is edited.
     """
-    cell = dict(device.fabricate((4,), lambda name: _rng("cells", name)))
+    cell = dict(device.fabricate((4,), Draw(0, "device", ("cells",))))
     if not device.pulses:
         g = np.full(4, device.g_max)
         assert not cell, "a device without pulses draws nothing for them"
         raises(ParameterError, lambda: device.pulse(g, np.ones(4), cell, _rng()), "pulses must be refused")
         return
-    again = device.fabricate((4,), lambda name: _rng("cells", name))
+    again = device.fabricate((4,), Draw(0, "device", ("cells",)))
     assert all(np.array_equal(values, again[name]) for name, values in cell.items()), "frozen arrays differ"
     for counts in (0, 1, -1, 20, -20):
         g, after, cell = _pulsed(device, 0.5, counts)
