@@ -3,7 +3,9 @@
 The flow, in order; each name loads its module when first used:
 
     Network                                       what a teacher hands over: plain arrays
-    ChipDesign, IF, LIF, DPI, Integrator,         what is drawn
+    ChipDesign, IF, LIF, DPI, DynapSE, AdEx,      what is drawn
+      CurrentLIF, Integrator, DYNAP_SE1,
+      DYNAP_SE2, ROCKPOOL_DYNAPSIM, BRAINSCALES2,
       Ideal, Rram, RRAM_MILO_2021,
       Mismatch, MembraneNoise, ReadNoise,
       DriverNoise, Converters, DeadNeurons,
@@ -28,9 +30,16 @@ if TYPE_CHECKING:
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
+    from chipsim.circuits import BRAINSCALES2 as BRAINSCALES2
     from chipsim.circuits import DPI as DPI
+    from chipsim.circuits import DYNAP_SE1 as DYNAP_SE1
+    from chipsim.circuits import DYNAP_SE2 as DYNAP_SE2
     from chipsim.circuits import IF as IF
     from chipsim.circuits import LIF as LIF
+    from chipsim.circuits import ROCKPOOL_DYNAPSIM as ROCKPOOL_DYNAPSIM
+    from chipsim.circuits import AdEx as AdEx
+    from chipsim.circuits import CurrentLIF as CurrentLIF
+    from chipsim.circuits import DynapSE as DynapSE
     from chipsim.circuits import Integrator as Integrator
     from chipsim.deployment import Deployment as Deployment
     from chipsim.deployment import deploy as deploy
@@ -74,7 +83,19 @@ if TYPE_CHECKING:
 _MODULES = {
     "population": ("bench",),
     "chip": ("Chip", "ChipDesign", "fabricate"),
-    "circuits": ("DPI", "IF", "LIF", "Integrator"),
+    "circuits": (
+        "BRAINSCALES2",
+        "DPI",
+        "DYNAP_SE1",
+        "DYNAP_SE2",
+        "IF",
+        "LIF",
+        "ROCKPOOL_DYNAPSIM",
+        "AdEx",
+        "CurrentLIF",
+        "DynapSE",
+        "Integrator",
+    ),
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
     "effects": (

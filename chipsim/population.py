@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from chipsim.arrays import to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
-from chipsim.circuits.membrane import Membrane
 from chipsim.engines import Engine, Stage, StageState, Watch, Window, reference
 from chipsim.errors import ParameterError
 from chipsim.probe import variable
@@ -59,8 +58,7 @@ def bench(
         states.append(state)
         return False
 
-    unit = seconds / circuit.capacitance if isinstance(circuit, Membrane) else 1.0
-    weights = engine.array(np.full((1, neurons), unit))
+    weights = engine.array(np.full((1, neurons), circuit.per_ampere(seconds)))
     white: tuple[White, ...] = ()
     lost: tuple[White, ...] = ()
     if chip is not None:
