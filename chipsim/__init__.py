@@ -7,11 +7,12 @@ The flow, in order; each name loads its module when first used:
       CurrentLIF, Integrator, DYNAP_SE1,
       DYNAP_SE2, ROCKPOOL_DYNAPSIM, BRAINSCALES2,
       Ideal, Rram, RRAM_MILO_2021,
-      Mismatch, MembraneNoise, ReadNoise,
+      Mismatch, MembraneNoise, CircuitNoise,
+      ReadNoise,
       DriverNoise, Converters, DeadNeurons,
       StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
-    bench                                         one circuit population alone
+    bench, step_error                             one circuit population alone; what its step costs
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from chipsim.devices import RRAM_MILO_2021 as RRAM_MILO_2021
     from chipsim.devices import Ideal as Ideal
     from chipsim.devices import Rram as Rram
+    from chipsim.effects import CircuitNoise as CircuitNoise
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import DriverNoise as DriverNoise
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from chipsim.loop import Adam as Adam
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
+    from chipsim.population import step_error as step_error
     from chipsim.probe import Record as Record
     from chipsim.rules import Decolle as Decolle
     from chipsim.rules import Delta as Delta
@@ -81,7 +84,7 @@ if TYPE_CHECKING:
     from chipsim.writers import Direct as Direct
 
 _MODULES = {
-    "population": ("bench",),
+    "population": ("bench", "step_error"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": (
         "BRAINSCALES2",
@@ -99,6 +102,7 @@ _MODULES = {
     "deployment": ("Deployment", "deploy"),
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
     "effects": (
+        "CircuitNoise",
         "Converters",
         "DeadNeurons",
         "DriverNoise",

@@ -88,7 +88,9 @@ class AdEx(Circuit):
                 f"AdEx.v_peak = {self.v_peak:g} V lies more than {STEEPEST:g} slopes of {self.delta_t:g} V above v_t, "
                 "where the exponential is no number any more; lower v_peak, since the spike is over long before"
             )
-        if not self.g_l + self.a > 0 or not self.rheobase > 0:
+        if not self.g_l + self.a > 0:
+            raise ParameterError(f"AdEx.a = {self.a:g} S must lie above -g_l = {-self.g_l:g} S, or the leak is none")
+        if not self.rheobase > 0:
             raise ParameterError(
                 f"AdEx has no resting state: its rheobase is {self.rheobase:g} A; raise v_t above e_l, or lower delta_t"
             )

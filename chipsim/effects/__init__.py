@@ -1,6 +1,7 @@
 """Non-idealities around the cells and circuits. To add one: a file here and a line in `ALL`."""
 
 from chipsim.effects.base import Effect, Grid, Seen
+from chipsim.effects.circuit_noise import CircuitNoise
 from chipsim.effects.converters import Converters
 from chipsim.effects.dead_neurons import DeadNeurons
 from chipsim.effects.driver_noise import DriverNoise
@@ -11,6 +12,7 @@ from chipsim.effects.spike_loss import SpikeLoss
 from chipsim.effects.stuck_cells import StuckCells
 
 ALL: tuple[type[Effect], ...] = (
+    CircuitNoise,
     Converters,
     DeadNeurons,
     DriverNoise,
@@ -23,6 +25,7 @@ ALL: tuple[type[Effect], ...] = (
 
 __all__ = [
     "ALL",
+    "CircuitNoise",
     "Converters",
     "DeadNeurons",
     "DriverNoise",

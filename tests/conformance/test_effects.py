@@ -2,13 +2,15 @@ from collections.abc import Callable
 
 import pytest
 
-from chipsim.effects import ALL, Converters, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
+from chipsim.effects import ALL, CircuitNoise, Converters, Effect, MembraneNoise, Mismatch, ReadNoise, StuckCells
 from chipsim.effects.mismatch import KINDS
 from chipsim.testing import conformance
 
 VARIANTS: dict[str, Effect] = {
     **{f"Mismatch of {kind}": Mismatch(sigma=0.3, kinds=(kind,)) for kind in KINDS},
     "Mismatch, strong": Mismatch(sigma=0.5),
+    "CircuitNoise": CircuitNoise(excess=1e4),  # of one pF alone it changes too few spikes to be seen
+    "CircuitNoise that flickers": CircuitNoise(excess=1e4, corner=1e3, window=1.0),
     "MembraneNoise, strong": MembraneNoise(sigma=0.5),
     "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
     "Converters of rows only": Converters(dac_bits=4, adc_bits=0),

@@ -1,6 +1,6 @@
 """What every non-ideality must do; give an instance of a strength above 0.
 
-A measured size is the effect's strength: in units of the circuit's swing where the part's name ends with "in the
+A measured size is the effect's strength, but what `membrane` states for a step where the part's name ends with "in the
 membrane's unit", and for converters their step as a share of their range. Of read noise, cells at g_max are measured.
 """
 
@@ -220,7 +220,8 @@ def measures_what_it_states(effect: Effect) -> None:
     assert found, "it measures nothing"
     steps = [grid.step / grid.limit for grid in (effect.rows(), effect.columns()) if grid is not None]
     for part, measured in found.items():
-        stated = effect.strength * (design.circuit.swing if part.endswith("in the membrane's unit") else 1.0)
+        in_volts = part.endswith("in the membrane's unit")
+        stated = effect.membrane(design.circuit, 1e-3) if in_volts else effect.strength
         mean, error = float(np.mean(measured)), float(np.std(measured, ddof=1)) / np.sqrt(CHIPS)
         off = min(abs(mean - size) for size in (steps or [stated]))
         assert off <= 4 * error + 1e-12, f"{part} measures {mean:g} +- {error:g}, but it states {steps or stated}"
