@@ -3,14 +3,22 @@
 The flow, in order; each name loads its module when first used:
 
     Network                                       what a teacher hands over: plain arrays
-    ChipDesign, IF, LIF, DPI, Integrator,         what is drawn
+    ChipDesign, IF, LIF, DPI, DynapSE, AdEx,      what is drawn
+      CurrentLIF, Integrator, DYNAP_SE1,
+      DYNAP_SE2, ROCKPOOL_DYNAPSIM, BRAINSCALES2,
       Ideal, Rram, RRAM_MILO_2021,
+      Relaxing, RRAM_WAN_2022, Cmo,
+      RRAM_FALCONE_2025, Pcm,
+      PCM_NANDAKUMAR_2019, Sonos,
+      SONOS_AGRAWAL_2022, Pulsed,
+      RERAM_ARRAY_OM_2022, ECRAM_MO_KIM_2019,
       Mismatch, SiliconMismatch, DYNAP_SE2_DIE,
-      MembraneNoise, ReadNoise,
-      DriverNoise, Converters, DeadNeurons,
-      StuckCells, SpikeLoss
+      MembraneNoise, CircuitNoise, ReadNoise,
+      TelegraphNoise, DriverNoise, Converters,
+      SenseAmplifiers, WireResistance,
+      DeadNeurons, StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
-    bench                                         one circuit population alone
+    bench, step_error                             one circuit population alone; what its step costs
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
@@ -29,25 +37,47 @@ if TYPE_CHECKING:
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
+    from chipsim.circuits import BRAINSCALES2 as BRAINSCALES2
     from chipsim.circuits import DPI as DPI
+    from chipsim.circuits import DYNAP_SE1 as DYNAP_SE1
+    from chipsim.circuits import DYNAP_SE2 as DYNAP_SE2
     from chipsim.circuits import IF as IF
     from chipsim.circuits import LIF as LIF
+    from chipsim.circuits import ROCKPOOL_DYNAPSIM as ROCKPOOL_DYNAPSIM
+    from chipsim.circuits import AdEx as AdEx
+    from chipsim.circuits import CurrentLIF as CurrentLIF
+    from chipsim.circuits import DynapSE as DynapSE
     from chipsim.circuits import Integrator as Integrator
     from chipsim.deployment import Deployment as Deployment
     from chipsim.deployment import deploy as deploy
+    from chipsim.devices import ECRAM_MO_KIM_2019 as ECRAM_MO_KIM_2019
+    from chipsim.devices import PCM_NANDAKUMAR_2019 as PCM_NANDAKUMAR_2019
+    from chipsim.devices import RERAM_ARRAY_OM_2022 as RERAM_ARRAY_OM_2022
+    from chipsim.devices import RRAM_FALCONE_2025 as RRAM_FALCONE_2025
     from chipsim.devices import RRAM_MILO_2021 as RRAM_MILO_2021
+    from chipsim.devices import RRAM_WAN_2022 as RRAM_WAN_2022
+    from chipsim.devices import SONOS_AGRAWAL_2022 as SONOS_AGRAWAL_2022
+    from chipsim.devices import Cmo as Cmo
     from chipsim.devices import Ideal as Ideal
+    from chipsim.devices import Pcm as Pcm
+    from chipsim.devices import Pulsed as Pulsed
+    from chipsim.devices import Relaxing as Relaxing
     from chipsim.devices import Rram as Rram
+    from chipsim.devices import Sonos as Sonos
     from chipsim.effects import DYNAP_SE2_DIE as DYNAP_SE2_DIE
+    from chipsim.effects import CircuitNoise as CircuitNoise
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import DriverNoise as DriverNoise
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
+    from chipsim.effects import SenseAmplifiers as SenseAmplifiers
     from chipsim.effects import SiliconMismatch as SiliconMismatch
     from chipsim.effects import SpikeLoss as SpikeLoss
     from chipsim.effects import StuckCells as StuckCells
+    from chipsim.effects import TelegraphNoise as TelegraphNoise
+    from chipsim.effects import WireResistance as WireResistance
     from chipsim.encoders import Analog as Analog
     from chipsim.encoders import Poisson as Poisson
     from chipsim.engines import Brian as Brian
@@ -66,6 +96,7 @@ if TYPE_CHECKING:
     from chipsim.loop import Adam as Adam
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
+    from chipsim.population import step_error as step_error
     from chipsim.probe import Record as Record
     from chipsim.rules import Decolle as Decolle
     from chipsim.rules import Delta as Delta
@@ -75,22 +106,53 @@ if TYPE_CHECKING:
     from chipsim.writers import Direct as Direct
 
 _MODULES = {
-    "population": ("bench",),
+    "population": ("bench", "step_error"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
-    "circuits": ("DPI", "IF", "LIF", "Integrator"),
+    "circuits": (
+        "BRAINSCALES2",
+        "DPI",
+        "DYNAP_SE1",
+        "DYNAP_SE2",
+        "IF",
+        "LIF",
+        "ROCKPOOL_DYNAPSIM",
+        "AdEx",
+        "CurrentLIF",
+        "DynapSE",
+        "Integrator",
+    ),
     "deployment": ("Deployment", "deploy"),
-    "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
+    "devices": (
+        "ECRAM_MO_KIM_2019",
+        "PCM_NANDAKUMAR_2019",
+        "RERAM_ARRAY_OM_2022",
+        "RRAM_FALCONE_2025",
+        "RRAM_MILO_2021",
+        "RRAM_WAN_2022",
+        "SONOS_AGRAWAL_2022",
+        "Cmo",
+        "Ideal",
+        "Pcm",
+        "Pulsed",
+        "Relaxing",
+        "Rram",
+        "Sonos",
+    ),
     "effects": (
         "DYNAP_SE2_DIE",
+        "CircuitNoise",
         "Converters",
         "DeadNeurons",
         "DriverNoise",
         "MembraneNoise",
         "Mismatch",
         "ReadNoise",
+        "SenseAmplifiers",
         "SiliconMismatch",
         "SpikeLoss",
         "StuckCells",
+        "TelegraphNoise",
+        "WireResistance",
     ),
     "encoders": ("Analog", "Poisson"),
     "engines": ("Brian", "Torch"),

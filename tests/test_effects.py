@@ -3,13 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from chipsim.arrays import to_numpy
 from chipsim.chip import ChipDesign, fabricate
-from chipsim.circuits import IF, LIF, Integrator
+from chipsim.circuits import DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, CurrentLIF, Integrator
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import Ideal
 from chipsim.effects import (
+    CircuitNoise,
     Converters,
     DeadNeurons,
     DriverNoise,
@@ -169,6 +171,59 @@ def test_membrane_noise_is_in_units_of_the_swing() -> None:
     assert MembraneNoise(sigma=0.1).membrane(circuit, 0.25e-3) == pytest.approx(0.02)
 
 
+BOLTZMANN, CHARGE = 1.380649e-23, 1.602176634e-19
+
+
+def stationary(effect: CircuitNoise, circuit: Circuit, tau: float) -> float:
+    """Variance that white noise gathers on a membrane of time constant tau."""
+    return float(effect.membrane(circuit, 1e-9) ** 2 / 1e-9 * tau / 2)
+
+
+def test_thermal_noise_of_a_leak_gathers_k_t_over_c() -> None:
+    for circuit, tau in ((LIF(capacitance=20e-15), 10e-3), (AdEx(), 281e-12 / 30e-9)):
+        for temperature in (250.0, 350.0):
+            found = stationary(CircuitNoise(temperature=temperature), circuit, tau)
+            assert found == pytest.approx(BOLTZMANN * temperature / circuit.capacitance)
+            double = CircuitNoise(temperature=temperature, excess=2.0)
+            assert stationary(double, circuit, tau) == pytest.approx(2 * found)
+
+
+@pytest.mark.parametrize("circuit", [DPI(), CurrentLIF(temperature=340.0), DYNAP_SE2])
+def test_shot_noise_gathers_k_t_over_kappa_c_on_the_capacitor(circuit: DPI) -> None:
+    """dI / I = kappa dV / U_T; and 2 q I of two currents I_tau: the two ways to the same noise."""
+    volts = (
+        stationary(CircuitNoise(), circuit, circuit.tau) * (circuit.u_t / (circuit.kappa * circuit.i_threshold)) ** 2
+    )
+    assert volts == pytest.approx(BOLTZMANN * circuit.temperature / (circuit.kappa * circuit.capacitance))
+    current = 2 * (2 * CHARGE * circuit.i_tau) / 2 / circuit.capacitance**2  # V^2/s, of a one-sided density
+    assert volts == pytest.approx(current * circuit.tau / 2)
+
+
+@pytest.mark.parametrize("engine", [Brian(), Torch(dtype="float64", device="cpu", compile=False)])
+def test_a_noisy_membrane_spreads_as_its_density_says(engine: Engine) -> None:
+    """128 neurons of 2 fF for 20 time constants after the first two: k T / C = (1.44 mV)^2."""
+    circuit = LIF(capacitance=2e-15, v_threshold=1.0)
+    chip = fabricate(ChipDesign(circuit=circuit, effects=(CircuitNoise(),), neurons=128), 0)
+    v = bench(circuit, chip, current=0.0, duration=0.22, step=0.5e-3, neurons=128, engine=engine).v.values[0, 40:]
+    x = 0.5e-3 / 10e-3
+    expected = BOLTZMANN * 300 / 2e-15 * 2 * x / (1 - math.exp(-2 * x))  # of steps of x time constants
+    independent = 128 * 20 / 2
+    assert abs(v.var() / expected - 1) < 4 * math.sqrt(2 / independent)
+
+
+def test_flicker_noise_is_the_integral_of_what_passes_the_membrane() -> None:
+    for corner, window, tau in ((1e3, 0.1, 10e-3), (1e4, 1.0, 1e-3), (50.0, 0.5, 10e-6)):
+        passed = quad(
+            lambda f, c, t: c / f / (1 + (2 * math.pi * f * t) ** 2), 1 / window, corner, (corner, tau), limit=500
+        )
+        effect = CircuitNoise(corner=corner, window=window)
+        assert effect.flicker(tau) == pytest.approx(passed[0] * 4 * tau, rel=1e-6)
+        circuit = LIF(tau=tau)
+        ratio = effect.membrane(circuit, 1e-6) / CircuitNoise().membrane(circuit, 1e-6)
+        assert ratio**2 == pytest.approx(1 + effect.flicker(tau))
+    assert CircuitNoise(corner=10.0, window=0.1).flicker(1e-3) == 0.0
+
+
 def test_measured_sizes_are_of_what_was_drawn() -> None:
     factors = {"threshold": np.array([0.9, 1.1]), "reset": np.array([0.3, -0.3])}
     sizes = Mismatch().measure(seen(neurons=[factors], cells=[{"cell_gain": np.array([[[1.2]], [[0.8]]])}]))
@@ -194,6 +249,8 @@ def test_measured_sizes_are_of_what_was_drawn() -> None:
         (lambda: DeadNeurons(rate=1.5), "DeadNeurons.rate"),
         (lambda: DeadNeurons().check(Integrator(), None), "Integrator does not spike, so DeadNeurons cannot act on it"),
         (lambda: MembraneNoise().check(Integrator(), None), "so MembraneNoise cannot act on it"),
+        (lambda: CircuitNoise().check(Integrator(), None), "so CircuitNoise cannot act on it"),
+        (lambda: ChipDesign(circuit=IF(), effects=(CircuitNoise(),)), "IF states no density of noise for CircuitNoise"),
         (lambda: StuckCells(rate=0.1, at_max=2.0), "StuckCells.at_max"),
     ],
 )

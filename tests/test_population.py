@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from chipsim.chip import ChipDesign, fabricate
-from chipsim.circuits import IF, LIF, Integrator
+from chipsim.circuits import ALL, BRAINSCALES2, DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, Integrator
 from chipsim.effects import Mismatch
+from chipsim.engines import Torch
 from chipsim.errors import ParameterError
-from chipsim.population import bench
+from chipsim.population import bench, step_error
 
 AMPERE_PER_VOLT = 1e-12 / 1e-3
 """Current that moves 1 pF by 1 V in a step of 1 ms."""
@@ -67,6 +68,50 @@ def test_a_read_out_has_a_trace_and_no_rate() -> None:
     found = bench(Integrator(), chip, current=1e-9, duration=3e-3, neurons=4)
     assert set(found) == {"v"}
     np.testing.assert_allclose(found.v[0], np.outer([1, 2, 3], chip.readouts["gain"][:4]))
+
+
+SPIKING = [kind() for kind in ALL if kind is not Integrator]
+FAST = Torch(dtype="float64", device="cpu", compile=False)
+
+
+@pytest.mark.parametrize("circuit", [*SPIKING, BRAINSCALES2, DYNAP_SE2], ids=lambda circuit: type(circuit).__name__)
+def test_every_circuit_has_an_f_i_curve_on_a_chip(circuit: Circuit) -> None:
+    chip = fabricate(ChipDesign(effects=(Mismatch(sigma=0.1),)), 3)
+    unit = circuit.firing_drive / circuit.per_ampere(circuit.step)
+    found = bench(
+        circuit,
+        chip,
+        current=np.array([0.0, 0.5, 1.0, 2.0]) * unit,
+        duration=2 * circuit.answers_within,
+        step=circuit.step,
+        neurons=3,
+        engine=FAST,
+    )
+    assert (found.rate[0] == 0).all()
+    assert (found.rate.diff("current") >= 0).all()
+    assert (found.rate[-1] > 0).all()
+
+
+def test_a_step_error_is_the_difference_to_half_the_step() -> None:
+    current = [10e-12, 50e-12]
+    found = step_error(DPI(), current=current, duration=0.05, engine=FAST)
+    one, two = (bench(DPI(), current=current, duration=0.05, step=step, engine=FAST) for step in (1e-4, 5e-5))
+    np.testing.assert_array_equal(found.spike_error, (one.spikes.sum("time") - two.spikes.sum("time"))[:, 0])
+    first = int(np.argmax(one.spikes[1, :, 0].values)), int(np.argmax(two.spikes[1, :, 0].values)) // 2
+    difference = (one.v.values[1, :, 0] - two.v.values[1, 1::2, 0])[: min(first)] / DPI().swing
+    assert found.v_error[1] == pytest.approx(np.sqrt(np.mean(difference**2)))
+    assert found.attrs["step"] == 1e-4
+
+
+def test_a_step_error_falls_with_the_step_as_the_integrator_says() -> None:
+    def error(circuit: Circuit, current: float, step: float) -> float:
+        return float(step_error(circuit, current=current, duration=0.02, step=step, engine=FAST).v_error[0])
+
+    euler, runge_kutta = DPI(i_fb_gain=0.0), AdEx()
+    assert error(euler, 6e-12, 2e-4) / error(euler, 6e-12, 1e-4) == pytest.approx(2.0, rel=0.1)
+    assert error(runge_kutta, 0.5e-9, 2e-4) / error(runge_kutta, 0.5e-9, 1e-4) == pytest.approx(4.0, rel=0.1)
+    assert error(LIF(), 0.5e-9, 1e-4) > 0  # a charge port takes a step's charge at once
+    assert set(step_error(Integrator(), current=1e-9, step=1e-3, engine=FAST)) == {"v_error"}
 
 
 @pytest.mark.parametrize(

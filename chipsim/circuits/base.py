@@ -3,9 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from chipsim.quantity import Parameters, quantity
+
+BOLTZMANN = 1.380649e-23
+"""k [J/K]."""
+CHARGE = 1.602176634e-19
+"""q, of an electron [C]."""
+
+
+class Density(NamedTuple):
+    """White noise of a membrane: the variance that gathers in a second without leak, in the square of the membrane's
+    unit, and the time constant of the leak [s].
+    """
+
+    per_second: float
+    tau: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +35,6 @@ class Circuit(Parameters, ABC):
     neuron to neuron. `roles`: which field each kind of mismatch acts on (threshold, time_constant, reset, gain).
     `initial`: value of each state variable at the start of a window, as the name of a field; 0 where nothing is said.
     `method`: Brian2's integrator. `refractory`: the field that holds the time after a spike in which no other can be.
-    `step`, `answers_within`: a step that suits the equations, and the time in which a firing drive makes spikes [s].
     """
 
     per_neuron: ClassVar[tuple[str, ...]]
@@ -32,8 +45,6 @@ class Circuit(Parameters, ABC):
     membrane: ClassVar[str] = "v"
     membrane_unit: ClassVar[str] = "V"
     refractory: ClassVar[str | None] = None
-    step: ClassVar[float] = 1e-3
-    answers_within: ClassVar[float] = 20e-3
 
     gain: float = quantity(1.0, "1", (1e-6, 1e6))
     """Gain of the input branch; the mapping divides weights by the nominal one."""
@@ -57,6 +68,16 @@ class Circuit(Parameters, ABC):
     def reset(self) -> str | None:
         """Brian2 statements run after a spike."""
         return None
+
+    @property
+    def step(self) -> float:
+        """A step that suits the equations [s]."""
+        return 1e-3
+
+    @property
+    def answers_within(self) -> float:
+        """Time in which a firing drive makes spikes [s]."""
+        return 20e-3
 
     @property
     @abstractmethod
@@ -88,6 +109,16 @@ class Circuit(Parameters, ABC):
     def leak(self, step: float) -> float:
         """Nominal fraction of a small deflection of the membrane that is left after `step` seconds."""
         return 1.0
+
+    def per_ampere(self, step: float) -> float:
+        """What a constant current of 1 A delivers in a step of `step` seconds, in units of the port."""
+        return 1.0
+
+    def density(self, temperature: float) -> Density | None:
+        """Nominal white noise of the membrane at `temperature` [K], of the circuit's own elements; None where it states
+        none.
+        """
+        return None
 
     def check_step(self, step: float) -> None:
         """Raise ParameterError where steps of `step` seconds are too long for the equations."""

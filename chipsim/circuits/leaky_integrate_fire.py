@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from chipsim.circuits.base import BOLTZMANN, Density
 from chipsim.circuits.spiking import SpikingCircuit
 from chipsim.quantity import quantity
 
@@ -23,7 +24,8 @@ class LIF(SpikingCircuit):
               C ┬    R      └── reset ◄─────────────────┘
                 ⏚    ⏚   tau = R C
 
-    v, drive: volts; tau: seconds. The exact solution is used, so any step is valid.
+    v, drive: volts; tau: seconds. The exact solution is used, so any step is valid. Its noise is that of the resistor:
+    4 k T / R [A^2/Hz] on C, of variance k T / C at rest.
     Source: Yang et al. 2022 (released code): tau = 10 steps of 1 ms, threshold 0.6, reset to zero.
 
     >>> round(LIF().leak(1e-3), 4)
@@ -46,3 +48,6 @@ class LIF(SpikingCircuit):
 
     def leak(self, step: float) -> float:
         return math.exp(-step / self.tau)
+
+    def density(self, temperature: float) -> Density | None:
+        return Density(2 * BOLTZMANN * temperature / (self.capacitance * self.tau), self.tau)

@@ -43,6 +43,9 @@ class Membrane(Circuit, ABC):
     def unit_drive(self) -> float:
         return self.v_unit
 
+    def per_ampere(self, step: float) -> float:
+        return step / self.capacitance
+
     @property
     def firing_drive(self) -> float:
         return self.swing

@@ -1,6 +1,7 @@
 """Non-idealities around the cells and circuits. To add one: a file here and a line in `ALL`."""
 
 from chipsim.effects.base import Effect, Grid, Seen
+from chipsim.effects.circuit_noise import CircuitNoise
 from chipsim.effects.converters import Converters
 from chipsim.effects.dead_neurons import DeadNeurons
 from chipsim.effects.driver_noise import DriverNoise
@@ -15,6 +16,7 @@ from chipsim.effects.telegraph_noise import TelegraphNoise
 from chipsim.effects.wire_resistance import WireResistance
 
 ALL: tuple[type[Effect], ...] = (
+    CircuitNoise,
     Converters,
     DeadNeurons,
     DriverNoise,
@@ -33,6 +35,7 @@ __all__ = [
     "ALL",
     "DYNAP_SE2_DIE",
     "DYNAP_SE2_FAST",
+    "CircuitNoise",
     "Converters",
     "DeadNeurons",
     "DriverNoise",

@@ -12,7 +12,7 @@ tiles are often smaller than a layer. Networks are dense and neurons gather char
 `conv_networks`, `every_circuit`. Large arrays are drawn as a seed, so that failing examples shrink in shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chipsim.chip import Chip, ChipDesign, fabricate
-from chipsim.circuits import DPI, IF, LIF, Circuit, Integrator
+from chipsim.circuits import (
+    BRAINSCALES2,
+    DPI,
+    DYNAP_SE1,
+    DYNAP_SE2,
+    IF,
+    LIF,
+    ROCKPOOL_DYNAPSIM,
+    AdEx,
+    Circuit,
+    CurrentLIF,
+    DynapSE,
+    Integrator,
+)
 from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
 from chipsim.effects import (
     Converters,
@@ -56,8 +69,8 @@ def circuits(draw: st.DrawFn, kinds: Sequence[type[Circuit]] = (IF, LIF)) -> Cir
     rails; those with a current port where `kinds` names them.
     """
     kind = draw(st.sampled_from(list(kinds)))
-    if kind is DPI:
-        return _dpi(draw)
+    if kind in _CURRENT_PORTS:
+        return _CURRENT_PORTS[kind](draw)
     rest, swing = draw(_between(-0.2, 0.2)), draw(_between(0.2, 1.2))
     threshold, reset = max(rest + swing, 1e-2), rest + draw(_between(-0.5, 0.5)) * swing
     fields: dict[str, float | bool] = {
@@ -93,9 +106,57 @@ def _dpi(draw: st.DrawFn) -> DPI:
     )
 
 
+def _current_lif(draw: st.DrawFn) -> CurrentLIF:
+    """Current-mode neurons at any temperature."""
+    return CurrentLIF(
+        temperature=draw(_between(260.0, 340.0)),
+        i_tau=draw(_between(1e-12, 10e-12)),
+        alpha=draw(_between(50.0, 300.0)),
+        i_reset=draw(_between(0.0, 10e-12)),
+        t_refractory=draw(st.just(0.0) | _between(0.1e-3, 5e-3)),
+        gain=draw(_between(0.5, 2.0)),
+    )
+
+
+def _dynapse(draw: st.DrawFn) -> DynapSE:
+    """The presets with any of their branches, at temperatures that suit their own step."""
+    preset = draw(st.sampled_from([DYNAP_SE1, DYNAP_SE2, ROCKPOOL_DYNAPSIM]))
+    return replace(
+        preset,
+        temperature=draw(_between(280.0, 340.0)),
+        i_ahp_weight=draw(st.just(0.0) | _between(1e-9, 100e-9)),
+        i_nmda=draw(st.just(0.0) | _between(1e-12, 100e-12)),
+        shunt=draw(st.just(0.0) | _between(0.0, 1.0)),
+        linear=draw(st.booleans()),
+        gain=draw(_between(0.5, 2.0)),
+        t_refractory=draw(st.just(0.0) | _between(0.1e-3, 5e-3)),
+    )
+
+
+def _adex(draw: st.DrawFn) -> AdEx:
+    """Neurons of biology's and of accelerated time, with and without adaptation."""
+    preset = draw(st.sampled_from([AdEx(), BRAINSCALES2]))
+    return replace(
+        preset,
+        v_t=preset.v_t * draw(_between(0.8, 1.2)),
+        a=preset.g_l * draw(st.just(0.0) | _between(-0.1, 0.5)),
+        b=preset.b * draw(st.just(0.0) | _between(0.5, 2.0)),
+        t_refractory=preset.tau * draw(st.just(0.0) | _between(0.0, 0.3)),
+        gain=draw(_between(0.5, 2.0)),
+    )
+
+
+_CURRENT_PORTS: dict[type[Circuit], Callable[[st.DrawFn], Circuit]] = {
+    AdEx: _adex,
+    CurrentLIF: _current_lif,
+    DPI: _dpi,
+    DynapSE: _dynapse,
+}
+
+
 def every_circuit() -> st.SearchStrategy[Circuit]:
     """Spiking circuits of every kind, those with a current port too."""
-    return circuits((DPI, IF, LIF))
+    return circuits((*_CURRENT_PORTS, IF, LIF))
 
 
 @st.composite

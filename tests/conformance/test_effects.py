@@ -6,6 +6,7 @@ from chipsim.effects import (
     ALL,
     DYNAP_SE2_DIE,
     DYNAP_SE2_FAST,
+    CircuitNoise,
     Converters,
     Effect,
     MembraneNoise,
@@ -20,6 +21,8 @@ from chipsim.testing import conformance
 VARIANTS: dict[str, Effect] = {
     **{f"Mismatch of {kind}": Mismatch(sigma=0.3, kinds=(kind,)) for kind in KINDS},
     "Mismatch, strong": Mismatch(sigma=0.5),
+    "CircuitNoise": CircuitNoise(excess=1e4),  # of one pF alone it changes too few spikes to be seen
+    "CircuitNoise that flickers": CircuitNoise(excess=1e4, corner=1e3, window=1.0),
     "MembraneNoise, strong": MembraneNoise(sigma=0.5),
     "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
     "Converters of rows only": Converters(dac_bits=4, adc_bits=0),

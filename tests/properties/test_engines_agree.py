@@ -89,7 +89,6 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
     """The stages of a network of random circuits, with everything that a stage and a window can have."""
     rng, network = stream(draw(strategies.SEEDS), "test", "agree"), draw(networks)
     spiking = tuple(kind for kind in kinds if kind is not cs.Integrator)
-    step = min((kind.step for kind in spiking), default=1e-3)
     steps, batch = draw(st.integers(1, 40)), draw(st.integers(1, 4))
     layers: list[Layer] = []
     for index, (layer, wiring) in enumerate(zip(network.layers, network.wirings, strict=True)):
@@ -134,7 +133,7 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
         )
         for window in range(draw(st.integers(1, 2)))
     ]
-    return Case(layers, windows, steps, batch, step)
+    return Case(layers, windows, steps, batch, min(layer.fields["circuit"].step for layer in layers))
 
 
 def traced(engine: Engine, case: Case) -> tuple[list[tuple[Array, Array, Array, Array]], list[Array]]:
@@ -234,9 +233,9 @@ def test_the_steps_of_a_chunk_play_no_part(case: Case) -> None:
     assert_agree(case, STEPWISE, FAST)
 
 
-@settings(max_examples=5)
-@given(cases((cs.DPI,), strategies.networks()))
-def test_long_windows_of_the_dpi_neuron_agree_through_many_spikes(case: Case) -> None:
+@settings(max_examples=8)
+@given(cases((cs.DPI, cs.DynapSE), strategies.networks()) | cases((cs.AdEx,), strategies.networks()))
+def test_long_windows_of_circuits_with_a_current_port_agree_through_many_spikes(case: Case) -> None:
     long = case._replace(steps=600, windows=[replace(w, noise=(None,) * len(w.noise)) for w in case.windows[:1]])
     assert_agree(long, FAST, Brian())
 
