@@ -39,6 +39,8 @@ check: $(INSTALLED) ## Static checks: lint, format, types, import layers
 
 bench: $(INSTALLED) ## Speed measurements beside peers, one at a time; about 15 minutes, on a quiet machine
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[plots,dev,bench]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps \
+	    badcrossbar==1.1.0 pathvalidate==3.3.1  # whole, it needs cairo's headers, for its plots
 	$(BIN)/pytest tests/benchmarks --capture=no
 
 clean: ## Remove the environment and what tools left behind

@@ -104,16 +104,18 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def write(figures: list[Figure], growth: Mapping[str, object]) -> None:
-    """Keep the figures; those that this run did not measure stay as they were, with their date."""
+def write(figures: list[Figure], growth: Mapping[str, object] | None = None) -> None:
+    """Keep the figures and growth; what this run did not measure stays as it was, figures with their date."""
     today = datetime.date.today().isoformat()
-    kept = {record["name"]: record for record in json.loads(LATEST.read_text())["figures"]} if LATEST.exists() else {}
+    before = json.loads(LATEST.read_text()) if LATEST.exists() else {"figures": [], "growth": {}}
+    kept = {record["name"]: record for record in before["figures"]}
     for figure in figures:
         if figure.value is None and kept.get(figure.name, {}).get("value") is not None:
             continue
         kept[figure.name] = {**asdict(figure), "date": today, "machine": machine()}
     RESULTS.mkdir(exist_ok=True)
-    LATEST.write_text(json.dumps({"figures": list(kept.values()), "growth": growth}, indent=1) + "\n")
+    content = {"figures": list(kept.values()), "growth": {**before["growth"], **(growth or {})}}
+    LATEST.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def table(figures: list[Figure]) -> str:

@@ -1,16 +1,23 @@
-"""The wires of an array against Kirchhoff's laws written out node by node, and closed forms."""
+"""The wires of an array against Kirchhoff's laws written out node by node, closed forms, and badcrossbar's currents."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.sparse
 import scipy.sparse.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from chipsim.errors import ParameterError
-from chipsim.wires import Broken, Lattice, Wires
+from chipsim.errors import ChipsimError, ParameterError
+from chipsim.iv import IV_MILO_2021, CubicIV
+from chipsim.wires import Broken, Lattice, Shorts, Wires
 
+RECORDED = np.load(Path(__file__).parent / "data" / "badcrossbar.npz")
 Array = NDArray[np.float64]
 
 
@@ -57,9 +64,11 @@ WIRES = st.builds(
     Wires, row=OHMS, column=OHMS, source=OHMS, terminal=OHMS, access=st.floats(0, 1e3), drive=ENDS, sense=ENDS
 )
 
+SIZES = st.integers(1, 9)
+
 
 @settings(max_examples=60, deadline=None)
-@given(WIRES, st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+@given(WIRES, SIZES, SIZES, st.integers(0, 2**32 - 1))
 def test_the_matrix_and_the_voltages_are_those_of_all_nodes_together(
     wires: Wires, rows: int, columns: int, seed: int
 ) -> None:
@@ -124,6 +133,172 @@ def test_what_lies_behind_a_broken_line_gets_nothing() -> None:
     assert np.abs(nothing).max() < 1e-12
 
 
+CASES = sorted({name.partition("/")[0] for name in RECORDED.files if "/" in name})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_currents_are_those_that_badcrossbar_recorded(case: str) -> None:
+    row, column = RECORDED[f"{case}/ohm"]
+    cells, expected = RECORDED[f"{case}/cells"], RECORDED[f"{case}/currents"]
+    lattice = Wires(row=row, column=column, source=row, terminal=column).lattice(cells)
+    np.testing.assert_allclose(lattice.effective(), expected, rtol=1e-11)  # 1.1e-13 is the largest deviation
+    v = np.linspace(-0.1, 0.2, len(cells))
+    np.testing.assert_allclose(lattice.solve(v).currents, v @ expected, rtol=1e-6, atol=1e-11 * expected.max())
+    swapped = Wires(row=column, column=row, source=column, terminal=row).lattice(cells).effective()
+    assert np.abs(swapped / expected - 1).max() > 1e-3
+
+
+def test_what_badcrossbar_recorded_is_all_there() -> None:
+    assert len(CASES) == 6
+    assert json.loads(str(RECORDED["versions"]))["badcrossbar"] == "1.1.0"
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 30), (30, 1), (12, 13), (25, 47), (96, 70), (129, 65)])
+def test_arrays_of_any_size_are_merged_like_small_ones(rows: int, columns: int) -> None:
+    wires = Wires(row=0.3, column=4.0, source=30.0, terminal=7.0, drive="both", sense="far")
+    lattice = wires.lattice(np.random.default_rng(rows).uniform(1e-6, 1e-4, (rows, columns)))
+    expected = nodal(lattice)
+    np.testing.assert_allclose(lattice.effective(), expected, rtol=1e-10)
+    assert lattice.solve(np.ones(rows)).currents == pytest.approx(expected.sum(0), rel=1e-10)
+
+
+def test_cells_and_lines_may_differ_by_ten_orders_of_magnitude() -> None:
+    g = 10.0 ** np.random.default_rng(0).uniform(-10, -3, (20, 20))
+    ideal = Wires(row=1e-6, column=1e-6, source=1e-6, terminal=1e-6).lattice(g).effective()
+    np.testing.assert_allclose(ideal, g, rtol=1e-4, atol=1e-18)
+
+
+# ------------------------------------------------------------------------------------------- rows that are idle
+
+MASK = np.array([True, False, True, True, False, False, True])
+LINES = Wires(row=5.0, column=2.0, source=50.0, terminal=20.0)
+
+
+def some_cells(rows: int = 7, columns: int = 6) -> Array:
+    return np.random.default_rng(3).uniform(1e-5, 2e-4, (rows, columns))
+
+
+def test_idle_rows_that_float_have_no_source() -> None:
+    lattice, v = LINES.lattice(some_cells()), np.linspace(0.1, 0.3, 7)
+    sources = lattice.rows.copy()
+    sources[~MASK, 0] = sources[~MASK, -1] = 0.0
+    expected = np.where(MASK, v, 0.0) @ nodal(replace(lattice, rows=sources))
+    found = lattice.solve(v, driven=MASK)
+    np.testing.assert_allclose(found.currents, expected, rtol=1e-9)
+    assert found.residual < 1e-9
+    assert (found.word[~MASK] > 0).all()  # they are lifted through their cells
+    matrix = lattice.idle(MASK, "floating").effective()
+    np.testing.assert_allclose(np.where(MASK, v, 0.0) @ matrix, expected, rtol=1e-9)
+    grounded = lattice.solve(v, driven=MASK, idle="grounded").currents
+    np.testing.assert_allclose(grounded, np.where(MASK, v, 0.0) @ nodal(lattice), rtol=1e-9)
+    assert np.abs(found.currents / grounded - 1).max() > 1e-3
+
+
+def test_idle_rows_that_are_gated_carry_nothing() -> None:
+    lattice, v = LINES.lattice(some_cells()), np.linspace(0.1, 0.3, 7)
+    expected = v @ nodal(replace(lattice, cells=np.where(MASK[:, None], lattice.cells, 0.0)))
+    found = lattice.solve(v, driven=MASK, idle="gated")
+    np.testing.assert_allclose(found.currents, expected, rtol=1e-9)
+    assert np.abs(found.currents / lattice.solve(v, driven=MASK).currents - 1).max() > 1e-3
+
+
+def test_a_cell_that_is_shorted_joins_its_lines() -> None:
+    cells = some_cells()
+    whole, v = LINES.lattice(cells), np.full(7, 0.2)
+    for ohm in (0.0, 100.0):
+        lattice = LINES.lattice(cells, shorts=Shorts(cells=((2, 4),), resistance=ohm))
+        found = lattice.solve(v)
+        np.testing.assert_allclose(lattice.effective(), nodal(lattice), rtol=1e-7)
+        np.testing.assert_allclose(found.currents, v @ lattice.effective(), rtol=1e-7)
+        assert found.currents[4] > 2 * whole.solve(v).currents[4]
+    assert abs(LINES.lattice(cells, shorts=Shorts(cells=((2, 4),))).solve(v).word[2, 4]) < 0.2
+    met = LINES.lattice(cells, shorts=Shorts(cells=((2, 4),))).solve(v)
+    assert met.word[2, 4] == pytest.approx(met.bit[2, 4], rel=1e-6)
+
+
+# --------------------------------------------------------------------------------------- cells that are not ohmic
+
+
+def test_the_curve_of_the_1t1r_cell() -> None:
+    g = np.array([62.5e-6, 93.9e-6, 225e-6])
+    # g v + a2 v^2 + a3 v^3 by hand, log10(g) = -4.2041, -4.0273, -3.6478
+    expected = [26.455e-6, 44.604e-6, 112.06e-6]
+    np.testing.assert_allclose(IV_MILO_2021.current(g, np.full(3, 0.5)), expected, rtol=2e-4)
+    bent = 0.5 * g + 1.1 * (IV_MILO_2021.current(g, np.full(3, 0.5)) - 0.5 * g)
+    with pytest.raises(AssertionError):  # a tenth of the deviation from Ohm's law shows
+        np.testing.assert_allclose(bent, expected, rtol=2e-4)
+    np.testing.assert_allclose(IV_MILO_2021.current(g[2:], np.array([0.5])), 0.5 * g[2:], rtol=5e-3)  # linear there
+    assert IV_MILO_2021.current(np.zeros(1), np.array([0.5])) == 0.0
+    v = np.linspace(-0.5, 0.5, 41)
+    for level in np.linspace(50e-6, 225e-6, 20):
+        at, h = np.full(41, level), 1e-6
+        slope = (IV_MILO_2021.current(at, v + h) - IV_MILO_2021.current(at, v - h)) / (2 * h)
+        np.testing.assert_allclose(IV_MILO_2021.slope(at, v), slope, rtol=1e-7)
+        assert (slope > 0).all()
+
+
+def test_cells_with_a_curve_against_a_general_solver_of_all_nodes() -> None:
+    rows, columns = 4, 3
+    rng = np.random.default_rng(1)
+    wires = Wires(row=300.0, column=200.0, source=500.0, terminal=400.0, drive="both")
+    lattice = wires.lattice(rng.uniform(60e-6, 110e-6, (rows, columns)), iv=IV_MILO_2021)
+    v = rng.uniform(-0.45, 0.45, rows)
+
+    def sums(nodes: Array) -> Array:  # every node's currents, one element after another, in microamperes
+        word, bit = nodes.reshape(2, rows, columns)
+        total = np.zeros((2, rows, columns))
+        for i in range(rows):
+            for j in range(columns):
+                left = v[i] if j == 0 else word[i, j - 1]
+                right = v[i] if j == columns - 1 else word[i, j + 1]
+                across = lattice.iv.current(lattice.cells[i, j], word[i, j] - bit[i, j])  # type: ignore[union-attr]
+                above = 0.0 if i == 0 else bit[i - 1, j]
+                below = 0.0 if i == rows - 1 else bit[i + 1, j]
+                total[0, i, j] = lattice.rows[i, j] * (left - word[i, j]) - across
+                total[0, i, j] += lattice.rows[i, j + 1] * (right - word[i, j])
+                total[1, i, j] = lattice.columns[i, j] * (above - bit[i, j]) + across
+                total[1, i, j] += lattice.columns[i + 1, j] * (below - bit[i, j])
+        return 1e6 * total.ravel()
+
+    expected = scipy.optimize.fsolve(sums, np.zeros(2 * rows * columns), xtol=1e-13).reshape(2, rows, columns)
+    found = lattice.solve(v)
+    np.testing.assert_allclose(found.word, expected[0], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.bit, expected[1], rtol=1e-8, atol=1e-10)
+    assert found.residual < 1e-9
+    ohmic = replace(lattice, iv=None).solve(v)
+    assert np.abs(found.currents / ohmic.currents - 1).max() > 1e-2
+
+
+@settings(max_examples=20, deadline=None)
+@given(WIRES.map(lambda wires: replace(wires, access=0.0)), SIZES, SIZES, st.integers(0, 2**32 - 1))
+def test_newton_leaves_nothing_over_in_any_array(wires: Wires, rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cells = rng.uniform(50e-6, 225e-6, (rows, columns))
+    v = rng.uniform(-0.5, 0.5, rows) / 2  # word lines of opposite sign add at cells between them
+    assert wires.lattice(cells, iv=IV_MILO_2021).solve(v).residual < 1e-9
+
+
+def test_a_straight_curve_is_ohmic() -> None:
+    lattice, v = LINES.lattice(some_cells()), np.linspace(-0.2, 0.2, 7)
+    straight = replace(lattice, iv=CubicIV())
+    np.testing.assert_allclose(straight.solve(v).currents, lattice.solve(v).currents, rtol=1e-12)
+
+
+def test_curves_are_refused_where_they_are_not_known() -> None:
+    lattice = LINES.lattice(np.full((3, 3), 1e-4), iv=IV_MILO_2021)
+    with pytest.raises(ParameterError, match=r"sees 0\.5\d* V, but this CubicIV is known up to 0\.5 V"):
+        lattice.solve(np.full(3, 0.6))
+    with pytest.raises(ParameterError, match="no product with a matrix"):
+        lattice.effective()
+    with pytest.raises(ParameterError, match=r"leave the range 5e-05 to 0\.000225 S"):
+        LINES.lattice([[1e-6]], iv=IV_MILO_2021)
+    with pytest.raises(ParameterError, match=r"no Wires\.access"):
+        Wires(access=10.0).lattice([[1e-4]], iv=IV_MILO_2021)
+    never = CubicIV(third=(-1e3,), v_max=100.0)  # turns back below a millivolt, and drives current against its voltage
+    with pytest.raises(ChipsimError, match="after 30 steps"):
+        Wires(row=1e5, column=1e5, source=1e5).lattice(np.full((2, 2), 1e-4), iv=never).solve([1.0, 0.7])
+
+
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
@@ -147,3 +322,9 @@ def test_bad_inputs_and_ends_are_refused() -> None:
         Wires(row=-1.0)
     with pytest.raises(ParameterError, match="no segment"):
         Wires().lattice([[1.0]], Broken(rows=((0, 5),)))
+    with pytest.raises(ParameterError, match="no cell"):
+        Wires().lattice([[1.0]], shorts=Shorts(cells=((1, 0),)))
+    with pytest.raises(ParameterError, match="a mask of 1 truth values"):
+        Wires().lattice([[1.0]]).solve([1.0], driven=[1])
+    with pytest.raises(ParameterError, match="grounded, floating or gated"):
+        Wires().lattice([[1.0]]).solve([1.0], driven=[False], idle="asleep")  # type: ignore[arg-type]
