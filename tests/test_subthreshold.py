@@ -114,6 +114,11 @@ def test_adaptation_lowers_the_rate_to_where_its_mean_current_says() -> None:
     assert adapting > 1.1 * plain
 
 
+def test_linear_is_true_or_false() -> None:
+    with pytest.raises(ParameterError, match=r"DynapSE.linear must be True or False, not 1"):
+        DynapSE(linear=1)  # type: ignore[arg-type]
+
+
 def test_presets_have_the_published_time_constants() -> None:
     for preset in (DYNAP_SE2, ROCKPOOL_DYNAPSIM):
         times = (preset.tau, preset.tau_exc, preset.tau_ahp)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from chipsim.circuits.subthreshold import SE1, Soma
+from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
-SE2 = "Richter et al., arXiv 2310.00564"
 ROCKPOOL = "rockpool DynapSim"
 NEWTON = "i_relative = i_relative * (1 + i_log - log(i_relative)) / (1 + i_relative)"
 CHARGED = [
@@ -75,6 +75,11 @@ class DynapSE(Soma):
     linear: bool = False
     """Whether synapses and adaptation are first-order low-pass filters, as far above their gain currents."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.linear, bool):
+            raise ParameterError(f"DynapSE.linear must be True or False, not {self.linear!r}")
+
     @property
     def tau_exc(self) -> float:
         """Time constant of excitation [s]."""
@@ -94,13 +99,12 @@ class DynapSE(Soma):
     def shortest(self) -> float:
         return min(self.tau, self.tau_exc, self.tau_inh, self.tau_ahp)
 
-    def _integrator(self, name: str, kind: str, capacitance: str) -> str:
-        """Equation text of one DPI: i_NAME driven by alpha_KIND w_NAME."""
-        gain = "1" if self.linear else f"i_{name} / (i_{name} + alpha_{kind} * i_tau_{name})"
-        drive = f"alpha_{kind} * w_{name} * {gain} - " if kind == "synapse" else "-"
+    def _synapse(self, name: str) -> str:
+        """Equation text of i_NAME, driven by w_NAME."""
+        share = "" if self.linear else f" * i_{name} / (i_{name} + alpha_synapse * i_tau_{name})"
         return f"""
-        di_{name}/dt = ({drive}i_{name}) / tau_{name} : amp
-        tau_{name} = {capacitance} * u_t / (kappa * i_tau_{name}) : second
+        di_{name}/dt = (alpha_synapse * w_{name}{share} - i_{name}) / tau_{name} : amp
+        tau_{name} = c_synapse * u_t / (kappa * i_tau_{name}) : second
         """
 
     @property
@@ -108,10 +112,11 @@ class DynapSE(Soma):
         gate = " * i_mem / (i_mem + i_nmda)" if self.i_nmda else ""
         return (
             self.soma
-            + self._integrator("exc", "synapse", "c_synapse")
-            + self._integrator("inh", "synapse", "c_synapse")
-            + self._integrator("ahp", "ahp", "c_ahp")
+            + self._synapse("exc")
+            + self._synapse("inh")
             + f"""
+        di_ahp/dt = -i_ahp / tau_ahp : amp
+        tau_ahp = c_ahp * u_t / (kappa * i_tau_ahp) : second
         w_exc = clip(gain * drive, 0 * amp, 1 * amp) * t_pulse / dt : amp
         w_inh = clip(-gain * drive, 0 * amp, 1 * amp) * t_pulse / dt : amp
         pace = tau * clip(i_sum * dt / (i_tau * tau), 1, 1e9) : second
