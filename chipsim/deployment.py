@@ -1,5 +1,6 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,8 +53,8 @@ class Batch:
 
 class Snapshot(NamedTuple):
     """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
-    noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, and the
-    gain of each array.
+    noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, the
+    gain of each array, and the temperature of the circuits [K] (NaN for circuits that have none).
     """
 
     cells: list[Cells]
@@ -62,6 +63,7 @@ class Snapshot(NamedTuple):
     noise: Array
     waits: int = 0
     gains: tuple[Any, ...] = ()
+    temperature: float = math.nan
 
 
 class Driving(NamedTuple):
@@ -122,6 +124,7 @@ class Deployment:
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed
         self._held = False
+        self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
@@ -140,8 +143,9 @@ class Deployment:
         return {kind: self.engine.array(values) for kind, values in frozen.items()}
 
     def _stage(self, index: int, layer: PlacedLayer) -> Stage:
-        banks = [chip.readouts if layer.readout else chip.neurons for chip in self.chips]
-        circuit = self.chip.design.readout if layer.readout else self.chip.design.circuit
+        banks = [die.readouts if layer.readout else die.neurons for die in self._dies]
+        design = self._dies[0].design
+        circuit = design.readout if layer.readout else design.circuit
         grids = {side: self._grid(side) for side in ("rows", "columns")}
         full, grid = layer.w_max * circuit.unit_drive, grids["columns"]
         return Stage(
@@ -222,6 +226,27 @@ class Deployment:
         self._waits += 1
         self._draw_slow()
         self._refresh()
+
+    def set_temperature(self, temperature: Any) -> None:
+        """Bring the chip's circuits to a temperature [K]; a Brian2 quantity is accepted. What the die drew stays.
+
+        Raises ParameterError for circuits that state no temperature, or a step that is too long for them then.
+        """
+        value = to_si(temperature, "K", "temperature")
+        design = self.chip.design
+        if not hasattr(design.circuit, "temperature"):
+            raise ParameterError(
+                f"{type(design.circuit).__name__} states no temperature; take a subthreshold circuit, as CurrentLIF is"
+            )
+        warm = {
+            name: replace(getattr(design, name), temperature=value)
+            for name in ("circuit", "readout")
+            if hasattr(getattr(design, name), "temperature")
+        }
+        warm["circuit"].check_step(self.step)
+        self._dies = tuple(replace(chip, design=replace(design, **warm)) for chip in self.chips)
+        self.temperature = value
+        self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -324,11 +349,20 @@ class Deployment:
             "clock": self.time,
             "writes before": self._writes,
             "waits before": self._waits,
+            "temperature": None if math.isnan(self.temperature) else self.temperature,
         }
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""
-        return Snapshot(list(self.cells), self.time, self._writes, self._noise_seen.copy(), self._waits, self.gains)
+        return Snapshot(
+            list(self.cells),
+            self.time,
+            self._writes,
+            self._noise_seen.copy(),
+            self._waits,
+            self.gains,
+            self.temperature,
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot."""
@@ -337,6 +371,8 @@ class Deployment:
             self._waits = snapshot.waits
             self._draw_slow()
         self.cells, self.gains = list(snapshot.cells), snapshot.gains
+        if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
+            self.set_temperature(snapshot.temperature)
         self._refresh()
 
     def weights(self, layer: int) -> Array:
