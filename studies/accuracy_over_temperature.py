@@ -1,8 +1,8 @@
 """Learned at 25 C, deployed warmer: what does a chip lose, and what does learning again there win back?
 
-A teacher MLP is deployed on chips with mismatch and current-mode neurons, and learns at 25 C with Local Tandem Learning.
-Then the chip is brought to `celsius`: time constants grow with the absolute temperature, and the leakage that no
-current falls below doubles every 8 K; bias currents are held by a compensated generator, and cells keep their
+A teacher MLP is deployed on chips with mismatch and current-mode neurons, and learns at 25 C with Local Tandem
+Learning. Then the chip is brought to `celsius`: time constants grow with the absolute temperature, and the leakage that
+no current falls below doubles every 8 K; bias currents are held by a compensated generator, and cells keep their
 conductances. At that temperature it is measured, learns again from `relearned` samples, and is measured once more.
 """
 

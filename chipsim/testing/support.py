@@ -3,6 +3,7 @@
 `python -m chipsim.testing.support > SUPPORT.md` writes them; a test holds the file to what it finds.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -132,7 +133,8 @@ def table(title: str) -> str:
         for column in columns:
             found = _attempt(run(row, column))
             if found != WORKS:
-                found = found.replace(type(column).__name__, "the column").replace(type(row).__name__, "the row")
+                for part, name in ((column, "the column"), (row, "the row")):
+                    found = re.sub(rf"(this )?\b{type(part).__name__}\b(?!\()", name, found)
                 found = found[0].upper() + found[1:]
                 if found not in notes:
                     notes.append(found)
