@@ -22,7 +22,9 @@ The flow, in order; each name loads its module when first used:
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
-      LocalTandemTrace, Decolle, Delta, Direct,
+      LocalTandemTrace, Decolle, Delta,
+      Direct, WriteVerify, PulseTrain,
+      StochasticPulses, SignPulses, Accumulate,
       SGD, Adam
     train_in_the_loop, Tandem, SpikeCount,        training of the chip from a host, which reads what it shows
       SpikeBackprop, Proxy, Surrogate
@@ -103,7 +105,12 @@ if TYPE_CHECKING:
     from chipsim.rules import LocalTandem as LocalTandem
     from chipsim.rules import LocalTandemOffline as LocalTandemOffline
     from chipsim.rules import LocalTandemTrace as LocalTandemTrace
+    from chipsim.writers import Accumulate as Accumulate
     from chipsim.writers import Direct as Direct
+    from chipsim.writers import PulseTrain as PulseTrain
+    from chipsim.writers import SignPulses as SignPulses
+    from chipsim.writers import StochasticPulses as StochasticPulses
+    from chipsim.writers import WriteVerify as WriteVerify
 
 _MODULES = {
     "population": ("bench", "step_error"),
@@ -172,7 +179,7 @@ _MODULES = {
     "network": ("Network",),
     "probe": ("Record",),
     "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
-    "writers": ("Direct",),
+    "writers": ("Accumulate", "Direct", "PulseTrain", "SignPulses", "StochasticPulses", "WriteVerify"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -58,6 +58,10 @@ class ChipDesign(Parameters):
     readouts: int = 256
     v_read: float = quantity(0.2, "V", (1e-6, 10.0))
     """Voltage of a driven row [V]."""
+    pair: str = "minimum"
+    """How two cells hold a weight: "minimum", one of them at g_min, or "reference", one of them in the middle and left
+    alone when the chip learns, as cells need that are changed by pulses in either direction.
+    """
     headroom: float = quantity(1.5, "1", (1e-3, 1e6))
     """w_max over the 99.9 % quantile of a layer's weights."""
     trace_tau: float = quantity(10e-3, "s", (1e-9, 1e6))
@@ -75,6 +79,8 @@ class ChipDesign(Parameters):
         for name, family in (("circuit", Circuit), ("readout", Circuit), ("device", Device)):
             if not isinstance(getattr(self, name), family):
                 raise ParameterError(f"ChipDesign.{name} must be a {family.__name__}, not {getattr(self, name)!r}")
+        if self.pair not in ("minimum", "reference"):
+            raise ParameterError(f'ChipDesign.pair must be "minimum" or "reference", not {self.pair!r}')
         if self.circuit.threshold is None:
             raise ParameterError(f"ChipDesign.circuit must spike; {type(self.circuit).__name__} does not (a read-out?)")
         if self.readout.threshold is not None:

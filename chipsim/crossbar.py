@@ -4,11 +4,13 @@ A weight w is a minimum pair: one cell carries |w|, its partner stays at g_min,
 
     w = (g_plus - g_minus) / g_scale,    g_scale = (g_max - g_min) / w_max,    |w| <= w_max
 
+or, where a design says so, a cell beside a reference cell that learning leaves alone, with half of that g_scale.
+
 and an array drives its columns with q = v_unit x W, x [batch, rows]. A layer larger than a tile is split over tiles
 whose partial sums add as currents, so one product with the whole matrix is exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +24,25 @@ Streams = np.random.Generator | Sequence[np.random.Generator]
 """A stream of random numbers, or one for each chip."""
 
 
+def by_chip(rng: Streams) -> Iterator[tuple[np.random.Generator, tuple[Any, ...]]]:
+    """The stream of each chip, and its place in arrays [2, chips, rows, columns]; of one chip [2, rows, columns]."""
+    if isinstance(rng, Sequence):
+        yield from ((stream, (slice(None), chip)) for chip, stream in enumerate(rng))
+    else:
+        yield rng, (slice(None),)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
     """The state of one layer's array at a moment; all arrays are replaced, never edited. They are of the kind that the
     deployment's engine computes with.
 
-    wanted [rows, columns] the controller's weights. target, g, written, drawn [2, rows, columns], plus and minus cell:
-    the level last asked for [S], the conductance that the last write left [S], its time [s], and a number of the cell's
-    own that was drawn then, for devices that drift (None for others). Of several chips: [chips, rows, columns] and [2,
-    chips, rows, columns].
+    wanted [rows, columns] the controller's weights, or the sum of what was asked of a writer that keeps none; pending
+    [rows, columns] what of it a writer has put off (None where none does). target, g, written, drawn, wear [2, rows,
+    columns], plus and minus cell: the level last asked for, or where pulses left the cell [S], the conductance that the
+    last write left [S], its time [s], a number of the cell's own that was drawn then, for devices that drift (None for
+    others), and how many writes and pulses it has had. Of several chips: [chips, rows, columns] and [2, chips, rows,
+    columns].
     """
 
     wanted: AnyArray
@@ -38,6 +50,8 @@ class Cells:
     g: AnyArray
     written: AnyArray
     drawn: AnyArray | None = None
+    wear: AnyArray = None
+    pending: AnyArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,8 +59,8 @@ class Crossbar:
     """What one layer's array is beside its cells: its device, the effects on its cells as fabricated, its weight scale
     (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
     cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), what is
-    frozen of its cells, and what its wires do to them: which share of each conductance reaches its column, and what
-    arrives there beside (None for wires without resistance).
+    frozen of its cells, what its wires do to them (which share of each conductance reaches its column, and what arrives
+    there beside; None for wires without resistance), and whether its pairs are "minimum" or "reference".
     """
 
     device: Device
@@ -56,20 +70,29 @@ class Crossbar:
     slow: AnyArray | None = None
     frozen: Mapping[str, AnyArray] = field(default_factory=dict)
     wired: tuple[AnyArray, AnyArray] | None = None
+    pair: str = "minimum"
 
     @property
     def g_scale(self) -> Any:
         """Conductance of a weight of 1 [S]."""
-        return (self.device.g_max - self.device.g_min) / self.w_max
+        span = self.device.g_max - self.device.g_min
+        return (span if self.pair == "minimum" else span / 2) / self.w_max
 
     def clip(self, weight: AnyArray) -> AnyArray:
         """Return the weights [rows, columns] that the pair can hold."""
         return namespace(weight).clip(weight, min=-self.w_max, max=self.w_max)
 
-    def targets(self, weight: AnyArray) -> AnyArray:
-        """Target conductances [2, rows, columns] of weights within +-w_max, on the device's levels."""
-        xp = namespace(weight)
+    def targets(self, weight: AnyArray, cells: Cells | None = None) -> AnyArray:
+        """Target conductances [2, rows, columns] of weights within +-w_max, on the device's levels; reference cells
+        stay where they are.
+        """
+        xp, device = namespace(weight), self.device
         scaled = weight * self.g_scale
+        if self.pair == "reference":
+            middle = xp.full_like(scaled, (device.g_min + device.g_max) / 2)
+            reference = device.quantise(middle) if cells is None else cells.target[1]
+            plus = device.quantise(xp.clip(reference + scaled, min=device.g_min, max=device.g_max))
+            return xp.stack([plus, reference])
         g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
         return self.device.quantise(g + self.device.g_min if self.device.g_min else g)
 
@@ -80,14 +103,50 @@ class Crossbar:
         each chip; None for a device that draws nothing.
         """
         wanted = self.clip(wanted)
-        xp, target = namespace(wanted), self.targets(wanted)
+        target = self.targets(wanted, cells)
         moved = None if cells is None else target != cells.target
-        written = xp.full_like(target, time) if cells is None else xp.where(moved, time, cells.written)
+        return self.rewritten(cells, wanted, target, moved, rng, time)
+
+    def rewritten(
+        self, cells: Cells | None, wanted: AnyArray, target: AnyArray, moved: AnyArray, rng: Streams | None, time: Any
+    ) -> Cells:
+        """Write the cells that `moved` to `target` [2, rows, columns] at `time` [s]; all when `cells` is None."""
+        xp = namespace(target)
         g, drawn = self._programmed(target, cells, moved, rng)
         g = self.device.limit(g, self.frozen)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
-        return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn)
+        if cells is None:
+            written, wear, pending = xp.full_like(target, time), xp.ones_like(target), None
+        else:
+            written, pending = xp.where(moved, time, cells.written), cells.pending
+            wear = (0.0 if cells.wear is None else cells.wear) + xp.astype(moved, target.dtype)
+        return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn, wear=wear, pending=pending)
+
+    def pulsed(
+        self, cells: Cells, counts: AnyArray, wanted: AnyArray, pending: AnyArray | None, rng: Streams, time: Any
+    ) -> Cells:
+        """Give every cell `counts` pulses [2, rows, columns], upwards where positive, at `time` [s]."""
+        xp, touched = namespace(counts), counts != 0
+        g, drawn = xp.asarray(cells.g, copy=True), None if cells.drawn is None else xp.asarray(cells.drawn, copy=True)
+        for stream, place in by_chip(rng):
+            g[place] = self.device.pulse(
+                cells.g[place], counts[place], {name: values[place] for name, values in self.frozen.items()}, stream
+            )
+            if drawn is not None:
+                count = int(touched[place].sum())
+                drawn[place][touched[place]] = like(stream.standard_normal(count), drawn)
+        for effect, frozen in self.effects:
+            g = effect.programme(g, frozen)
+        return Cells(
+            wanted=wanted,
+            target=xp.where(touched, g, cells.target),
+            g=g,
+            written=xp.where(touched, time, cells.written),
+            drawn=drawn,
+            wear=(0.0 if cells.wear is None else cells.wear) + abs(counts),
+            pending=pending,
+        )
 
     def _programmed(
         self, target: AnyArray, cells: Cells | None, moved: AnyArray, rng: Streams | None
@@ -96,14 +155,12 @@ class Crossbar:
         device, xp = self.device, namespace(target)
         if not device.draws:  # an unwritten cell is where a write would leave it
             return device.written(target, None), None
-        streams = rng if isinstance(rng, Sequence) else [rng]
-        places = [(slice(None), k) if isinstance(rng, Sequence) else (slice(None),) for k in range(len(streams))]
         g = xp.empty_like(target) if cells is None else xp.asarray(cells.g, copy=True)
         drawn: AnyArray | None = None
         if device.drifts:
             drawn = xp.empty_like(target) if cells is None else xp.asarray(cells.drawn, copy=True)
-        for stream, place in zip(streams, places, strict=True):
-            assert stream is not None
+        assert rng is not None
+        for stream, place in by_chip(rng):
             chosen = ... if moved is None else moved[place]
             aim = target[place][chosen]
             g[place][chosen] = device.written(aim, stream)

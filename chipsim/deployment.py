@@ -118,6 +118,7 @@ class Deployment:
                 w_max=layer.w_max,
                 step=step,
                 frozen=self._native(cells),
+                pair=chip.design.pair,
             )
             for layer, frozen, cells in zip(self.placement.layers, self._frozen, self._cells, strict=True)
         )

@@ -131,7 +131,7 @@ def update(
     """
     state, change = optimiser.step(state, gradient, progress)
     written = writer.write(array, cells, change, rng, time)
-    moved = (written.target != cells.target).sum()
+    moved = (written.wear - cells.wear).sum()
     return state, written, moved, written.wanted.sum(), driving(array, written, unit, time)
 
 
@@ -149,6 +149,10 @@ class Controller:
         engine = deployment.engine
         self.update = engine.fused(update, work) if self.pure else update
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
+        for index, (array, cells) in enumerate(zip(deployment.arrays, deployment.cells, strict=True)):
+            begun = writer.begin(array, cells, deployment.write_stream, deployment.time)
+            if begun is not cells:
+                deployment.write(index, begun)
         self.writes = np.zeros(len(self.states))
 
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
@@ -167,7 +171,7 @@ class Controller:
         deployment = self.deployment
         array, cells = deployment.arrays[index], deployment.cells[index]
         written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
-        self._take(index, written, (written.target != cells.target).sum(), written.wanted.sum(), None)
+        self._take(index, written, (written.wear - cells.wear).sum(), written.wanted.sum(), None)
 
     def snapshot(self) -> Any:
         """Return what `restore` brings back: the deployment's snapshot and the optimiser's memory."""

@@ -80,6 +80,11 @@ class Device(Parameters, ABC):
         """Return the conductances [S] after `counts` pulses to each cell, upwards where positive; nothing is edited."""
         raise ParameterError(f"{type(self).__name__} has no measured answer to pulses; take a Pulsed device")
 
+    @property
+    def pulse_size(self) -> float:
+        """Conductance that a pulse moves an average cell in the middle of its range [S]; 0 for no answer to pulses."""
+        return 0.0
+
     def check_age(self, age: float) -> None:
         """Raise ParameterError where cells of `age` seconds since their write are beyond what was measured."""
 

@@ -1,5 +1,6 @@
 """Memory cells that are changed by pulses, each by a step that differs from cell to cell and from pulse to pulse."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,6 +120,12 @@ class Pulsed(Device):
     cycle: float = quantity(0.0, "1", (0.0, 100.0))
     write_noise: float = quantity(0.0, "1", (0.0, 1000.0))
     response: Step = Linear()
+
+    @property
+    def pulse_size(self) -> float:
+        """Conductance that a pulse moves an average cell at weight 0 [S]."""
+        mean = math.exp(self.step_spread**2 / 2) if self.log_normal else 1.0
+        return self.step * mean * self._unit
 
     @property
     def _unit(self) -> float:

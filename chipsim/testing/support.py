@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chipsim import circuits, devices, effects, engines, host, rules
+from chipsim import circuits, devices, effects, engines, host, rules, writers
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import LIF, Circuit
 from chipsim.deployment import Deployment, deploy
@@ -74,13 +74,13 @@ def presented(**parts: Any) -> Callable[[], None]:
     return run
 
 
-def taught(rule: Any, **parts: Any) -> Callable[[], None]:
+def taught(rule: Any, writer: Any = None, **parts: Any) -> Callable[[], None]:
     """Return a run that learns one batch on both engines."""
 
     def run() -> None:
         for engine in ENGINES:
             snn = deployed(_design(**parts), engine)
-            learn(snn, Samples(), rule=rule, batch=4, progress=False)
+            learn(snn, Samples(), rule=rule, writer=writer, batch=4, progress=False)
             assert all(np.isfinite(snn.weights(layer)).all() for layer in range(2)), f"{parts}: weights not finite"
 
     return run
@@ -115,6 +115,10 @@ TABLES: dict[str, Callable[[], tuple[Sequence[Any], Sequence[Any], Callable[[Any
     "Devices and local rules, both engines": lambda: (
         [kind() for kind in rules.ALL], [kind() for kind in devices.ALL],
         lambda rule, device: taught(rule, device=device),
+    ),
+    "Devices and writers, both engines": lambda: (
+        [kind() for kind in writers.ALL], [kind() for kind in devices.ALL],
+        lambda writer, device: taught(rules.Delta(warm_up=4), writer, device=device),
     ),
     "Circuits and host methods": lambda: (
         [kind() for kind in host.ALL], _spiking(), lambda method, circuit: trained(method, circuit=circuit)

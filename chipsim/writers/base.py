@@ -1,12 +1,16 @@
 """What a writer is: it turns the change that a rule wants into writes on the cells of one array."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from chipsim.arrays import AnyArray
+from chipsim.arrays import AnyArray, like, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
+from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters
+
+Fresh = Callable[[], Streams]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +18,20 @@ class Writer(Parameters, ABC):
     """Turns a wanted change into writes.
 
     pure: whether `write` is operations on arrays alone and draws no numbers of its own, so that an engine may compile
-    it together with what comes before and after.
+    it together with what comes before and after. pulses: whether it gives pulses to cells, and so needs a device that
+    answers to them.
     """
 
     pure: ClassVar[bool] = False
+    pulses: ClassVar[bool] = False
+    faithful: ClassVar[bool] = True
+    """Whether it writes what it is asked for, on average over many changes, however small."""
+
+    def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
+        """Return the cells as a run of writes finds them, with what this writer keeps beside them; `cells` themselves
+        where it keeps nothing. streams: gives a fresh stream. Raises ParameterError for a device that does not suit it.
+        """
+        return cells
 
     @abstractmethod
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
@@ -25,3 +39,76 @@ class Writer(Parameters, ABC):
 
         rng: None where neither the device nor the writer draws.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulseWriter(Writer, ABC):
+    """Gives cells pulses, without looking at them and without a copy of the weights: n pulses for a change of n times
+    what a pulse moves an average cell. Of a minimum pair, the minus cell gets as many in the other direction.
+
+    most: pulses that a cell gets at most in one write. zero_shift: 0, or how many pairs of pulses, up and down, each
+    cell gets at the start, so that it comes to where its steps are equal, which its reference cell then takes for zero
+    (a reference pair only; after Kim et al. 2019). The weights are then programmed anew.
+    """
+
+    pulses: ClassVar[bool] = True
+
+    most: int = 31
+    zero_shift: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("most", 1), ("zero_shift", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ParameterError(f"{type(self).__name__}.{name} must be a whole number of at least {least}")
+
+    @abstractmethod
+    def counts(
+        self, change: AnyArray, size: Any, cells: Cells, uniform: Callable[[], AnyArray]
+    ) -> tuple[AnyArray, AnyArray | None]:
+        """Return how many pulses each weight gets, upwards where positive, and what is put off.
+
+        size: what one pulse moves the weight of an average cell. uniform: gives uniform numbers like `change`.
+        """
+
+    def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
+        name = type(self).__name__
+        if not array.device.pulses:
+            raise ParameterError(
+                f"{name} gives pulses, to which {type(array.device).__name__} has no measured answer; take a Pulsed "
+                "device"
+            )
+        if self.zero_shift and array.pair != "reference":
+            raise ParameterError(f'{name}.zero_shift needs a reference cell: ChipDesign(pair="reference")')
+        cells = replace(cells, pending=cells.wanted * 0.0) if cells.pending is None else cells
+        return self._shifted(array, cells, streams, time) if self.zero_shift else cells
+
+    def _shifted(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
+        xp, wanted = namespace(cells.g), cells.wanted
+        only_plus = xp.stack([xp.ones_like(wanted), xp.zeros_like(wanted)])
+        for _ in range(self.zero_shift):
+            for direction in (1.0, -1.0):
+                cells = array.pulsed(cells, direction * only_plus, wanted, cells.pending, streams(), time)
+        shifted = replace(cells, target=xp.stack([cells.target[0], cells.g[0]]))
+        written = array.programme(shifted, wanted, streams(), time)
+        g = xp.stack([written.g[0], array.device.limit(shifted.target, array.frozen)[1]])
+        for effect, frozen in array.effects:
+            g = effect.programme(g, frozen)
+        return replace(written, g=g, wear=written.wear + xp.flip(only_plus, axis=0))
+
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
+        assert rng is not None
+        xp, size = namespace(change), array.device.pulse_size / array.g_scale
+        if array.pair == "minimum":
+            size = 2 * size
+
+        def uniform() -> AnyArray:
+            shape = tuple(change.shape)
+            if isinstance(rng, Sequence):
+                return xp.stack([like(one.random(shape[1:]), change) for one in rng])
+            return like(rng.random(shape), change)
+
+        counts, pending = self.counts(change, size, cells, uniform)
+        both = xp.stack([counts, -counts if array.pair == "minimum" else counts * 0.0])
+        return array.pulsed(cells, both, array.clip(cells.wanted + change), pending, rng, time)

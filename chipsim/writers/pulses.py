@@ -1,0 +1,66 @@
+"""Writers that give pulses: how a wanted change becomes a whole number of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from chipsim.arrays import AnyArray, namespace
+from chipsim.crossbar import Cells
+from chipsim.quantity import quantity
+from chipsim.writers.base import PulseWriter
+
+Uniform = Callable[[], AnyArray]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PulseTrain(PulseWriter):
+    """n = round(change / size): the nearest number of pulses, none for less than half of one."""
+
+    faithful: ClassVar[bool] = False
+
+    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+        xp = namespace(change)
+        return xp.clip(xp.round(change / size), min=-self.most, max=self.most), cells.pending
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StochasticPulses(PulseWriter):
+    """n = sign(change) floor(|change| / size + u), u uniform in 0..1: as many pulses as asked for on average."""
+
+    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+        xp = namespace(change)
+        whole = xp.floor(abs(change) / size + uniform())
+        return xp.sign(change) * xp.clip(whole, max=self.most), cells.pending
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SignPulses(PulseWriter):
+    """n = sign(change) where |change| exceeds `least`, in weights: one pulse, whatever the size of the change."""
+
+    faithful: ClassVar[bool] = False
+
+    least: float = quantity(0.0, "1", (0.0, 1e6))
+
+    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+        xp = namespace(change)
+        return xp.where(abs(change) > self.least, xp.sign(change), change * 0.0), cells.pending
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Accumulate(PulseWriter):
+    """Mixed precision: a digital memory beside each weight gathers the changes, and a pulse is given for every whole
+    one in it:
+
+        memory += change        n = trunc(memory / size)        memory -= n size
+
+    Source: Nandakumar et al., Front. Neurosci. 2020.
+    """
+
+    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+        xp, gathered = namespace(change), cells.pending + change
+        counts = xp.clip(xp.trunc(gathered / size), min=-self.most, max=self.most)
+        return counts, gathered - counts * size

@@ -1,0 +1,47 @@
+"""Write and verify: a controller that looks at what it wrote."""
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from chipsim.arrays import AnyArray, namespace
+from chipsim.crossbar import Cells, Crossbar, Streams
+from chipsim.errors import ParameterError
+from chipsim.quantity import quantity
+from chipsim.writers.base import Writer
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WriteVerify(Writer):
+    """wanted += change; cells whose target moved by at least one level are written, read, and written again, until they
+    are within `window` of their target, a share of the device's range, or were written `rounds` times in all.
+
+    A device that answers to pulses gets round(error / pulse) of them in each round, at least one; another is programmed
+    anew. The controller's memory of `wanted` is exact, and its readings are.
+    """
+
+    window: float = quantity(0.02, "1", (1e-6, 1.0))
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.rounds, bool) or not isinstance(self.rounds, int) or self.rounds < 1:
+            raise ParameterError(f"WriteVerify.rounds must be a whole number of at least 1, not {self.rounds!r}")
+
+    def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
+        xp, device = namespace(change), array.device
+        wanted = array.clip(cells.wanted + change)
+        target = array.targets(wanted, cells)
+        wrong = target != cells.target
+        for _ in range(self.rounds):
+            if not bool(wrong.any()):
+                break
+            if device.pulses:
+                assert rng is not None
+                error = xp.where(wrong, target - cells.g, cells.g * 0.0)
+                whole = xp.clip(xp.round(abs(error) / device.pulse_size), min=1.0)
+                cells = array.pulsed(cells, xp.sign(error) * whole, wanted, cells.pending, rng, time)
+            else:
+                cells = array.rewritten(cells, wanted, target, wrong, rng, time)
+            wrong = wrong & (abs(cells.g - target) > self.window * (device.g_max - device.g_min))
+        return replace(cells, wanted=wanted, target=target)
