@@ -19,7 +19,8 @@ The flow, in order; each name loads its module when first used:
       DeadNeurons, StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
     bench, step_error                             one circuit population alone; what its step costs
-    deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
+    deploy -> Deployment, Avoid, Record, Analog,  a network on the chip; what it leaves alone; what to
+      Poisson                                     probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
       LocalTandemTrace, Decolle, Delta,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from chipsim.learning import learn as learn
     from chipsim.loop import SGD as SGD
     from chipsim.loop import Adam as Adam
+    from chipsim.mapping import Avoid as Avoid
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
     from chipsim.population import step_error as step_error
@@ -176,6 +178,7 @@ _MODULES = {
     ),
     "learning": ("learn",),
     "loop": ("SGD", "Adam"),
+    "mapping": ("Avoid",),
     "network": ("Network",),
     "probe": ("Record",),
     "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),

@@ -60,7 +60,8 @@ class Crossbar:
     (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
     cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), what is
     frozen of its cells, what its wires do to them (which share of each conductance reaches its column, and what arrives
-    there beside; None for wires without resistance), and whether its pairs are "minimum" or "reference".
+    there beside; None for wires without resistance), whether its pairs are "minimum" or "reference", and whether the
+    partner of a stuck cell makes up for it, as far as it can.
     """
 
     device: Device
@@ -71,6 +72,7 @@ class Crossbar:
     frozen: Mapping[str, AnyArray] = field(default_factory=dict)
     wired: tuple[AnyArray, AnyArray] | None = None
     pair: str = "minimum"
+    compensates: bool = False
 
     @property
     def g_scale(self) -> Any:
@@ -94,7 +96,18 @@ class Crossbar:
             plus = device.quantise(xp.clip(reference + scaled, min=device.g_min, max=device.g_max))
             return xp.stack([plus, reference])
         g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
-        return self.device.quantise(g + self.device.g_min if self.device.g_min else g)
+        targets = device.quantise(g + device.g_min if device.g_min else g)
+        return self._compensated(targets, scaled) if self.compensates else targets
+
+    def _compensated(self, targets: AnyArray, scaled: AnyArray) -> AnyArray:
+        """Targets [2, rows, columns] where the partner of a stuck cell makes up for it; scaled: g_plus - g_minus."""
+        xp, device, held = namespace(targets), self.device, targets
+        for effect, frozen in self.effects:
+            held = effect.programme(held, frozen)
+        plus_stuck, minus_stuck = held != targets
+        wanted = xp.clip(xp.stack([held[1] + scaled, held[0] - scaled]), min=device.g_min, max=device.g_max)
+        partner = xp.stack([minus_stuck & ~plus_stuck, plus_stuck & ~minus_stuck])
+        return xp.where(partner, device.quantise(wanted), targets)
 
     def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams | None, time: Any) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.

@@ -20,7 +20,7 @@ from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
 from chipsim.engines.base import OnWindow
 from chipsim.errors import ParameterError
-from chipsim.mapping import PlacedLayer, place
+from chipsim.mapping import Avoid, PlacedLayer, place
 from chipsim.network import Network
 from chipsim.probe import Probe, Record, variable
 from chipsim.quantity import canonical_json, to_si
@@ -98,11 +98,13 @@ class Deployment:
         window: int,
         step: float,
         seed: int,
+        avoid: Avoid,
+        compensate: bool,
     ) -> None:
         self.network, self.chips, self.engine, self.encoder = network, chips, engine, encoder
         self.chip = chip = chips[0]
         self.window, self.step, self.time = window, step, 0.0
-        self.placement = place(network, chip.design)
+        self.placement = place(network, chip.design, avoid)
         chip.design.circuit.check_step(step)
         self._frozen = tuple(
             _together([layer.gather(chip.tile) for chip in chips], axis=1) for layer in self.placement.layers
@@ -119,6 +121,7 @@ class Deployment:
                 step=step,
                 frozen=self._native(cells),
                 pair=chip.design.pair,
+                compensates=compensate,
             )
             for layer, frozen, cells in zip(self.placement.layers, self._frozen, self._cells, strict=True)
         )
@@ -345,6 +348,8 @@ class Deployment:
             "engine": type(self.engine).__name__,
             "precision": getattr(self.engine, "dtype", "float64"),
             "window": self.window,
+            "compensates": self.arrays[0].compensates,
+            "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
             "step": self.step,
             "seed of the deployment": int(self.seed),
             "clock": self.time,
@@ -658,6 +663,8 @@ def deploy(
     engine: Engine | None = None,
     encoder: Encoder | None = None,
     seed: int = 0,
+    avoid: Avoid | None = None,
+    compensate: bool = False,
 ) -> Deployment:
     """Place a network on a chip and programme its cells.
 
@@ -666,7 +673,9 @@ def deploy(
     window: steps per sample (T). step: seconds per step; a Brian2 quantity is accepted. engine: the Brian2 reference
     by default. encoder: how inputs drive their rows, by default as analog values, the same in every step; Poisson()
     makes spikes of them. seed: of the programming noise, beside the chip's, and of the encoder: another one is another
-    draw on the same die.
+    draw on the same die. avoid: tiles and circuits that the network must not stand on, as a test of this chip found
+    them. compensate: whether the partner of a stuck cell is programmed so that the pair holds its weight, as far as it
+    can; of the stuck cells a controller knows that read its chip.
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
     if not isinstance(network, Network):
@@ -683,4 +692,6 @@ def deploy(
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
     if not isinstance(encoder, Encoder | None):
         raise ParameterError(f"encoder must be an Encoder, as Analog() and Poisson() are, not {encoder!r}")
-    return Deployment(network, chips, engine or reference(), encoder or Analog(), window, seconds, seed)
+    return Deployment(
+        network, chips, engine or reference(), encoder or Analog(), window, seconds, seed, avoid or Avoid(), compensate
+    )

@@ -1,7 +1,7 @@
 """Network + ChipDesign -> Placement: which tiles and neurons a layer takes, its scale and its wanted weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chipsim.chip import ChipDesign
 from chipsim.effects.base import Frozen
-from chipsim.errors import CapacityError
+from chipsim.errors import CapacityError, ParameterError
 from chipsim.network import Network
 from chipsim.wiring import Wiring
 
@@ -30,8 +30,8 @@ class PlacedLayer:
     """One layer on the chip.
 
     weight [rows, columns]: wanted weights, bias rows last, clipped to +-w_max; clipped: share of weights that were.
-    wiring: how inputs reach the rows, and columns the neurons. blocks: its tiles. bank: its slice of the chip's
-    neurons, or of its read-outs for the last layer. shortcut: earlier layer whose spikes reach these neurons past the
+    wiring: how inputs reach the rows, and columns the neurons. blocks: its tiles. bank: which of the chip's neurons it
+    has, or of its read-outs for the last layer. shortcut: earlier layer whose spikes reach these neurons past the
     array, and what one of them delivers relative to the drive that stands for a rate of 1.
     """
 
@@ -41,7 +41,7 @@ class PlacedLayer:
     clipped: float
     wiring: Wiring
     blocks: tuple[Block, ...]
-    bank: slice
+    bank: slice | NDArray[np.intp]
     readout: bool
     shortcut: tuple[int, float] | None = None
 
@@ -77,8 +77,33 @@ class Placement:
     layers: tuple[PlacedLayer, ...]
 
 
-def place(network: Network, design: ChipDesign) -> Placement:
-    """Place a network on a chip: layer after layer on the next free tiles and neurons.
+@dataclass(frozen=True, kw_only=True)
+class Avoid:
+    """Tiles, neurons and read-outs, by number, that a placement leaves alone, as a test of the chip found them bad."""
+
+    tiles: Collection[int] = ()
+    neurons: Collection[int] = ()
+    readouts: Collection[int] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("tiles", "neurons", "readouts"):
+            numbers = [int(number) for number in getattr(self, name)]
+            if any(number < 0 for number in numbers):
+                raise ParameterError(f"Avoid.{name} must hold numbers from 0 on, not {min(numbers)}")
+            object.__setattr__(self, name, tuple(sorted(set(numbers))))
+
+    def good(self, kind: str, start: int, count: int) -> NDArray[np.intp]:
+        """Return the first `count` numbers from `start` on that are not avoided."""
+        bad = np.array(getattr(self, kind), dtype=np.intp)
+        numbers = np.arange(start, start + count + len(bad), dtype=np.intp)
+        return numbers[~np.isin(numbers, bad)][:count]
+
+
+NOTHING = Avoid()
+
+
+def place(network: Network, design: ChipDesign, avoid: Avoid = NOTHING) -> Placement:
+    """Place a network on a chip: layer after layer on the next free tiles and neurons, but for those to avoid.
 
     A hidden weight becomes w = swing / (v_unit gain) W c_below / c, so that a teacher activation of c (its percentile
     constant) drives the neuron by one swing from rest to threshold in every step; the read-out's becomes
@@ -98,9 +123,12 @@ def place(network: Network, design: ChipDesign) -> Placement:
         scale = (1.0 if readout else circuit.firing_drive / circuit.unit_drive / layer.constant) / circuit.gain
         weight, w_max, bias_rows, clipped = _array(layer.matrix * (below * scale), layer.bias * scale, design.headroom)
         wiring = network.wirings[index]
-        blocks = _blocks(weight.shape[0], wiring, design, tile)
-        start = 0 if readout else neuron
-        end = start + wiring.neurons
+        blocks = _blocks(weight.shape[0], wiring, design, tile, avoid)
+        kind, start = ("readouts", 0) if readout else ("neurons", neuron)
+        bank: slice | NDArray[np.intp] = slice(start, end := start + wiring.neurons)
+        if getattr(avoid, kind):
+            bank = avoid.good(kind, start, wiring.neurons)
+            end = int(bank[-1]) + 1
         _check_capacity(index, blocks[-1].tile + 1, end, readout, design)
         placed.append(
             PlacedLayer(
@@ -110,7 +138,7 @@ def place(network: Network, design: ChipDesign) -> Placement:
                 clipped=clipped,
                 wiring=wiring,
                 blocks=blocks,
-                bank=slice(start, end),
+                bank=bank,
                 readout=readout,
                 shortcut=_shortcut(network, index),
             )
@@ -135,7 +163,7 @@ def _shortcut(network: Network, index: int) -> tuple[int, float] | None:
     return layer.shortcut, network.layers[layer.shortcut].constant / layer.constant
 
 
-def _blocks(rows: int, wiring: Wiring, design: ChipDesign, first: int) -> tuple[Block, ...]:
+def _blocks(rows: int, wiring: Wiring, design: ChipDesign, first: int, avoid: Avoid) -> tuple[Block, ...]:
     share = wiring.columns // wiring.groups
     parts = [
         (row, slice(column, min(column + design.columns, (group + 1) * share)))
@@ -143,9 +171,10 @@ def _blocks(rows: int, wiring: Wiring, design: ChipDesign, first: int) -> tuple[
         for row in range(0, rows, design.rows)
         for column in range(group * share, (group + 1) * share, design.columns)
     ]
+    tiles = avoid.good("tiles", first, len(parts)) if avoid.tiles else range(first, first + len(parts))
     return tuple(
-        Block(tile=first + index, rows=slice(row, min(row + design.rows, rows)), columns=columns)
-        for index, (row, columns) in enumerate(parts)
+        Block(tile=int(tile), rows=slice(row, min(row + design.rows, rows)), columns=columns)
+        for tile, (row, columns) in zip(tiles, parts, strict=True)
     )
 
 
@@ -156,7 +185,7 @@ def required(network: Network, design: ChipDesign) -> dict[str, int]:
     {'tiles': 3, 'neurons': 40, 'readouts': 10}
     """
     *hidden, readout = place(network, replace(design, tiles=2**62, neurons=2**62, readouts=2**62)).layers
-    neurons = hidden[-1].bank.stop if hidden else 0
+    neurons = sum(layer.neurons for layer in hidden)
     return {"tiles": readout.blocks[-1].tile + 1, "neurons": neurons, "readouts": readout.neurons}
 
 

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+import chipsim as cs
+from chipsim.mapping import Avoid, place
+from chipsim.network import Network
+from chipsim.streams import stream
+
+SIZE = {"tiles": 8, "rows": 16, "columns": 16, "neurons": 64, "readouts": 16}
+NETWORK = Network.random((12, 20, 4), seed=0)
+
+
+def deployed(*effects, avoid=None, compensate=False, device=None, engine=None):
+    design = cs.ChipDesign(circuit=cs.LIF(), device=device or cs.Ideal(), effects=effects, **SIZE)
+    return cs.deploy(NETWORK, cs.fabricate(design, 1), window=8, avoid=avoid, compensate=compensate, engine=engine)
+
+
+def inputs():
+    return stream(0, "faults").uniform(0, 2, (40, 12))
+
+
+def test_placement_leaves_out_what_is_to_be_avoided() -> None:
+    placement = place(NETWORK, cs.ChipDesign(**SIZE), Avoid(tiles=[1, 3], neurons=[0, 5, 6], readouts=(2,)))
+    hidden, readout = placement.layers
+    assert [block.tile for block in hidden.blocks] == [0, 2]
+    assert [block.tile for block in readout.blocks] == [4, 5]
+    assert hidden.bank.tolist() == [1, 2, 3, 4, *range(7, 23)]
+    assert readout.bank.tolist() == [0, 1, 3, 4]
+    plain = place(NETWORK, cs.ChipDesign(**SIZE))
+    np.testing.assert_array_equal(plain.layers[0].weight, hidden.weight)
+
+
+@pytest.mark.parametrize("engine", [cs.Brian(), cs.Torch(dtype="float64")], ids=["brian", "torch"])
+def test_a_network_that_avoids_dead_neurons_is_an_ideal_one(engine) -> None:
+    dead = cs.DeadNeurons(rate=0.2)
+    plain = deployed(dead, engine=engine)
+    found = np.flatnonzero(plain.chip.frozen_neurons[0]["dead"])
+    assert len(found) > 3
+    aware = deployed(dead, avoid=Avoid(neurons=found), engine=engine)
+    ideal = deployed(engine=engine)
+    np.testing.assert_array_equal(aware.outputs(inputs()), ideal.outputs(inputs()))
+    assert not np.array_equal(plain.outputs(inputs()), ideal.outputs(inputs()))
+
+
+def test_a_chip_with_too_little_that_is_good_is_refused() -> None:
+    with pytest.raises(cs.ChipsimError, match="needs"):
+        deployed(avoid=Avoid(neurons=range(50)))
+    with pytest.raises(cs.ChipsimError, match="tiles"):
+        deployed(avoid=Avoid(tiles=range(6)))
+    with pytest.raises(cs.ChipsimError, match="from 0 on"):
+        Avoid(neurons=[-1])
+
+
+@pytest.mark.parametrize("device", [cs.Ideal(), cs.Ideal(g_min=2e-6, levels=64)], ids=["continuous", "levels"])
+def test_the_partner_of_a_stuck_cell_makes_up_for_it_as_far_as_it_can(device) -> None:
+    stuck = cs.StuckCells(rate=0.2)
+    ideal, plain, aware = (
+        deployed(device=device),
+        deployed(stuck, device=device),
+        deployed(stuck, device=device, compensate=True),
+    )
+    for layer in range(2):
+        wanted = ideal.weights(layer)
+        errors = [np.abs(each.weights(layer) - wanted) for each in (plain, aware)]
+        assert errors[1].mean() < 0.5 * errors[0].mean()
+        frozen = aware._frozen[layer][0]
+        one, w_max = frozen["stuck"].sum(0) == 1, aware.placement.layers[layer].w_max
+        at_max = (frozen["level"] * frozen["stuck"]).max(0) == device.g_max
+        sign = np.where(frozen["stuck"][0] > 0, 1.0, -1.0)
+        reachable = one & at_max & (sign * wanted >= 0)  # the other cell may rise until the difference is w
+        level = 2 * w_max / 63
+        assert (errors[1][reachable] <= level + 1e-12).all()
+        assert (errors[1] <= errors[0] + level).all()
+
+
+def test_compensation_holds_while_the_chip_learns() -> None:
+    samples = type("Some", (), {"inputs": inputs(), "labels": np.arange(40) % 4})()
+    snn = deployed(cs.StuckCells(rate=0.2), compensate=True, engine=cs.Torch(dtype="float64"))
+    cs.learn(snn, samples, rule=cs.Delta(warm_up=2), progress=False, batch=8)
+    error = np.abs(snn.weights(1) - np.asarray(snn.cells[1].wanted))
+    plain = np.asarray(snn._frozen[1][0]["stuck"]).sum(0) == 0
+    np.testing.assert_allclose(error[plain], 0.0, atol=1e-12)
+    assert np.median(error) == pytest.approx(0.0, abs=1e-12)
