@@ -5,13 +5,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from chipsim import effects
 from chipsim.chip import ChipDesign, fabricate
+from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, Seen, StuckCells
 from chipsim.errors import ChipsimError
 from chipsim.network import Network
 from chipsim.report import EffectReport, RareEventWarning, entries
+from chipsim.streams import stream
 
 
 def deployment(*effects: Effect, device: object = None, sizes: tuple[int, ...] = (8, 30, 4)) -> Deployment:
@@ -118,3 +121,34 @@ def test_text_and_json() -> None:
         "strength": 0.3,
         "measured": 0.30123,
     }
+
+
+EVERY = {kind.name: kind() for kind in effects.ALL} | {"dead_neurons": DeadNeurons(rate=0.2)}
+PASSED_ON = {"wires"}
+"""Effects whose measured size is what others leave of the currents, and so depends on them."""
+
+
+@pytest.fixture(scope="module")
+def all_on() -> dict[str, dict[str, float | None]]:
+    return measured(tuple(EVERY.values()))
+
+
+def measured(chosen: tuple[effects.Effect, ...]) -> dict[str, dict[str, float | None]]:
+    design = ChipDesign(circuit=LIF(), effects=chosen, tiles=4, rows=24, columns=24, neurons=64, readouts=16)
+    snn = deploy(Network.random((12, 20, 8), seed=0), fabricate(design, 5), window=8)
+    snn.outputs(stream(0, "report", "inputs").uniform(0, 2, (4, 12)))
+    report = snn.effect_report()
+    return {name: report[name] for name in [effect.name for effect in chosen]}
+
+
+@pytest.mark.filterwarnings("ignore::chipsim.report.RareEventWarning")
+@pytest.mark.parametrize("name", EVERY)
+def test_switching_an_effect_changes_its_own_size_and_no_others(name: str, all_on) -> None:
+    without = measured(tuple(effect for other, effect in EVERY.items() if other != name))
+    for other, sizes in without.items():
+        if other not in PASSED_ON:
+            assert sizes == all_on[other], f"{other} measures otherwise without {name}"
+    assert all(all_on[name].values())
+    alone = measured((EVERY[name],))
+    if name not in PASSED_ON:
+        assert alone[name] == all_on[name]
