@@ -8,7 +8,8 @@ The flow, in order; each name loads its module when first used:
       Mismatch, SiliconMismatch, DYNAP_SE2_DIE,
       MembraneNoise, ReadNoise,
       DriverNoise, Converters, DeadNeurons,
-      StuckCells, SpikeLoss
+      HotNeurons, StuckCells, BrokenLines,
+      FailingTiles, SpikeLoss
     fabricate -> Chip                             one die, frozen
     bench                                         one circuit population alone
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
     from chipsim.devices import Ideal as Ideal
     from chipsim.devices import Rram as Rram
     from chipsim.effects import DYNAP_SE2_DIE as DYNAP_SE2_DIE
+    from chipsim.effects import BrokenLines as BrokenLines
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import DriverNoise as DriverNoise
+    from chipsim.effects import FailingTiles as FailingTiles
+    from chipsim.effects import HotNeurons as HotNeurons
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
@@ -82,9 +86,12 @@ _MODULES = {
     "devices": ("RRAM_MILO_2021", "Ideal", "Rram"),
     "effects": (
         "DYNAP_SE2_DIE",
+        "BrokenLines",
         "Converters",
         "DeadNeurons",
         "DriverNoise",
+        "FailingTiles",
+        "HotNeurons",
         "MembraneNoise",
         "Mismatch",
         "ReadNoise",
