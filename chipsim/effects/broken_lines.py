@@ -26,8 +26,8 @@ class BrokenLines(Effect):
 
     word_places, bit_places: cells (tile, side, row, column), side 0 for the plus and 1 for the minus cell of a pair, in
     front of which a word line, or behind which a bit line, is open beside those. It is the limit of wires without
-    resistance, exact but for the currents between a cut-off part of a word line and one of a bit line that cross. Raises ParameterError at fabrication for a row or column that tiles
-    do not have.
+    resistance, exact but for the currents where cut-off parts of a word and a bit line cross. Raises ParameterError at
+    fabrication for a row or column that tiles do not have.
 
     >>> BrokenLines(rate=1e-4).strength
     0.0001
