@@ -16,7 +16,8 @@ The flow, in order; each name loads its module when first used:
       MembraneNoise, CircuitNoise, ReadNoise,
       TelegraphNoise, DriverNoise, Converters,
       SenseAmplifiers, WireResistance,
-      DeadNeurons, StuckCells, SpikeLoss
+      DeadNeurons, HotNeurons, StuckCells,
+      BrokenLines, FailingTiles, SpikeLoss
     fabricate -> Chip                             one die, frozen
     bench, step_error                             one circuit population alone; what its step costs
     deploy -> Deployment, Avoid, Record, Analog,  a network on the chip; what it leaves alone; what to
@@ -68,10 +69,13 @@ if TYPE_CHECKING:
     from chipsim.devices import Rram as Rram
     from chipsim.devices import Sonos as Sonos
     from chipsim.effects import DYNAP_SE2_DIE as DYNAP_SE2_DIE
+    from chipsim.effects import BrokenLines as BrokenLines
     from chipsim.effects import CircuitNoise as CircuitNoise
     from chipsim.effects import Converters as Converters
     from chipsim.effects import DeadNeurons as DeadNeurons
     from chipsim.effects import DriverNoise as DriverNoise
+    from chipsim.effects import FailingTiles as FailingTiles
+    from chipsim.effects import HotNeurons as HotNeurons
     from chipsim.effects import MembraneNoise as MembraneNoise
     from chipsim.effects import Mismatch as Mismatch
     from chipsim.effects import ReadNoise as ReadNoise
@@ -150,9 +154,12 @@ _MODULES = {
     "effects": (
         "DYNAP_SE2_DIE",
         "CircuitNoise",
+        "BrokenLines",
         "Converters",
         "DeadNeurons",
         "DriverNoise",
+        "FailingTiles",
+        "HotNeurons",
         "MembraneNoise",
         "Mismatch",
         "ReadNoise",

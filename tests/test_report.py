@@ -123,7 +123,8 @@ def test_text_and_json() -> None:
     }
 
 
-EVERY = {kind.name: kind() for kind in effects.ALL} | {"dead_neurons": DeadNeurons(rate=0.2)}
+FREQUENT = (DeadNeurons(rate=0.2), effects.HotNeurons(rate=0.2), effects.FailingTiles(rate=0.3))
+EVERY = {kind.name: kind() for kind in effects.ALL} | {effect.name: effect for effect in FREQUENT}
 PASSED_ON = {"wires"}
 """Effects whose measured size is what others leave of the currents, and so depends on them."""
 

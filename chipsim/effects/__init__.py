@@ -1,10 +1,13 @@
 """Non-idealities around the cells and circuits. To add one: a file here and a line in `ALL`."""
 
 from chipsim.effects.base import Effect, Grid, Seen
+from chipsim.effects.broken_lines import BrokenLines
 from chipsim.effects.circuit_noise import CircuitNoise
 from chipsim.effects.converters import Converters
 from chipsim.effects.dead_neurons import DeadNeurons
 from chipsim.effects.driver_noise import DriverNoise
+from chipsim.effects.failing_tiles import FailingTiles
+from chipsim.effects.hot_neurons import HotNeurons
 from chipsim.effects.membrane_noise import MembraneNoise
 from chipsim.effects.mismatch import Mismatch
 from chipsim.effects.read_noise import ReadNoise
@@ -17,9 +20,12 @@ from chipsim.effects.wire_resistance import WireResistance
 
 ALL: tuple[type[Effect], ...] = (
     CircuitNoise,
+    BrokenLines,
     Converters,
     DeadNeurons,
     DriverNoise,
+    FailingTiles,
+    HotNeurons,
     MembraneNoise,
     Mismatch,
     ReadNoise,
@@ -35,12 +41,15 @@ __all__ = [
     "ALL",
     "DYNAP_SE2_DIE",
     "DYNAP_SE2_FAST",
+    "BrokenLines",
     "CircuitNoise",
     "Converters",
     "DeadNeurons",
     "DriverNoise",
     "Effect",
+    "FailingTiles",
     "Grid",
+    "HotNeurons",
     "MembraneNoise",
     "Mismatch",
     "ReadNoise",

@@ -77,6 +77,11 @@ class Effect(Parameters, ABC):
     def strength(self) -> float:
         """Size of the effect; 0 means off."""
 
+    @property
+    def designed(self) -> frozenset[str]:
+        """Names of the frozen arrays that the design itself places, so that they are the same on every die."""
+        return frozenset()
+
     def check(self, circuit: Circuit, device: Device) -> None:
         """Raise ParameterError where the effect cannot act on this design."""
 

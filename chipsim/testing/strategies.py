@@ -37,13 +37,16 @@ from chipsim.circuits import (
 )
 from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
 from chipsim.effects import (
+    BrokenLines,
     Converters,
     DeadNeurons,
     DriverNoise,
     Effect,
+    FailingTiles,
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SiliconMismatch,
     SpikeLoss,
     StuckCells,
 )
@@ -182,7 +185,9 @@ _BITS = st.just(0) | st.integers(2, 12)
 
 @st.composite
 def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
-    """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`."""
+    """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`: all but
+    HotNeurons, which not every circuit can have.
+    """
     every: list[Effect] = [
         Mismatch(sigma=draw(strengths(max_strength))),
         MembraneNoise(sigma=draw(strengths(max_strength))),
@@ -191,6 +196,9 @@ def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
         SpikeLoss(rate=draw(strengths(max_strength))),
         StuckCells(rate=draw(strengths(max_strength)), at_max=draw(_between(0.0, 1.0))),
         ReadNoise(sigma=draw(strengths(max_strength)), relative_to=draw(st.sampled_from(["range", "cell"]))),
+        SiliconMismatch(scale=draw(strengths(max_strength)), transistor_cells=draw(st.booleans())),
+        BrokenLines(rate=draw(strengths(max_strength))),
+        FailingTiles(rate=draw(strengths(max_strength))),
         Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),
     ]
     chosen = draw(st.permutations(every))
