@@ -123,7 +123,7 @@ def test_text_and_json() -> None:
     }
 
 
-FREQUENT = (DeadNeurons(rate=0.2), effects.HotNeurons(rate=0.2), effects.FailingTiles(rate=0.3))
+FREQUENT = (DeadNeurons(rate=0.2), effects.HotNeurons(rate=0.2), effects.FailingTiles(rate=0.7))
 EVERY = {kind.name: kind() for kind in effects.ALL} | {effect.name: effect for effect in FREQUENT}
 PASSED_ON = {"wires"}
 """Effects whose measured size is what others leave of the currents, and so depends on them."""
