@@ -67,17 +67,18 @@ class CubicIV(IV):
     second: tuple[float, ...] = (0.0,)
     third: tuple[float, ...] = (0.0,)
 
-    def _coefficients(self, g: Array) -> tuple[Array, Array]:
+    def coefficients(self, g: Array) -> tuple[Array, Array]:
+        """Return a2 [A/V^2] and a3 [A/V^3] of cells of conductance g [S]."""
         there = g > 0
         decades = np.log10(np.where(there, g, 1.0))
         return tuple(np.where(there, np.polyval(each, decades), 0.0) for each in (self.second, self.third))  # type: ignore[return-value]
 
     def current(self, g: Array, v: Array) -> Array:
-        second, third = self._coefficients(g)
+        second, third = self.coefficients(g)
         return v * (g + v * (second + v * third))
 
     def slope(self, g: Array, v: Array) -> Array:
-        second, third = self._coefficients(g)
+        second, third = self.coefficients(g)
         return g + v * (2 * second + v * 3 * third)
 
 

@@ -1,4 +1,4 @@
-"""The `chipsim` command: studies, data sets, and what is installed.
+"""The `chipsim` command: studies, data sets, netlists, and what is installed.
 
 Everything heavy is imported by the command that needs it, so that `chipsim --help` answers at once. Exit codes: 0 done,
 1 an error that one sentence on stderr explains, 2 wrong usage, 130 Ctrl-C.
@@ -35,6 +35,8 @@ study_app = typer.Typer(help="Run and show studies: one question each, over many
 data_app = typer.Typer(help="Find and download data sets.", **SETTINGS)
 app.add_typer(study_app, name="study")
 app.add_typer(data_app, name="data")
+export_app = typer.Typer(help="Write what other simulators read.", **SETTINGS)
+app.add_typer(export_app, name="export")
 
 
 class UsageError(ChipsimError):
@@ -316,6 +318,44 @@ def data_get(
     from teachers import datasets
 
     _say(str(datasets.fetch(_among("data set", name, datasets.NAMES))))
+
+
+@export_app.command("spice")
+def export_spice(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="tile, lif, dpi, synapse (transistors) or synapse-behavioural.")
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The netlist. [default: KIND.cir]")] = None,
+    chip: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Tile: a saved chip. [default: one without effects]")
+    ] = None,
+    tile: Annotated[int, typer.Option(help="Tile: its number.")] = 0,
+    side: Annotated[str, typer.Option(help="Tile: the plus or the minus cells.")] = "plus",
+    dataset: Annotated[str, typer.Option(help="Tile: the data set of the teacher on the chip.")] = "digits",
+    row: Annotated[float, typer.Option(help="Tile: resistance of a segment of a word line [ohm].")] = 1.0,
+    column: Annotated[float, typer.Option(help="Tile: resistance of a segment of a bit line [ohm].")] = 1.0,
+    current: Annotated[float, typer.Option(help="Circuits: input current, or weight of the synapse [A].")] = 100e-12,
+    duration: Annotated[float, typer.Option(help="Circuits: how long they run [s].")] = 0.1,
+) -> None:
+    """Write the netlist of a programmed tile with its wires, of a neuron, or of a synapse, for ngspice.
+
+    Run it with: ngspice -b -r out.raw FILE
+    """
+    from chipsim.results import replace_file
+    from chipsim.wires import Wires
+    from studies import netlist
+    from teachers.datasets import NAMES
+
+    kind = _among("kind of netlist", kind, netlist.KINDS)
+    if kind == "tile":
+        wires = Wires(row=row, column=column, source=row, terminal=column)
+        side, dataset = _among("side", side, netlist.SIDES), _among("data set", dataset, NAMES)
+        text = netlist.tile(chip, tile, side, wires, dataset)
+    else:
+        text = netlist.circuit(kind, current, duration)
+    path = out if out is not None else Path(f"{kind}.cir")
+    replace_file(path, text.encode())
+    _say(f"{path}: run it with: {shlex.join(['ngspice', '-b', '-r', 'out.raw', str(path)])}")
 
 
 @app.command()

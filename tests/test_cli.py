@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import xarray as xr
 
+import chipsim as cs
 import studies
 from chipsim import results
 from chipsim.study import Study, run
@@ -52,11 +54,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_lists_the_commands(chipsim: Run) -> None:
     code, out, _ = chipsim("--help")
     assert code == 0
-    for word in ("demo", "study", "data", "doctor", "--version", "--debug"):
+    for word in ("demo", "study", "data", "export", "doctor", "--version", "--debug"):
         assert word in out
 
 
-@pytest.mark.parametrize("command", [["study"], ["data"], ["study", "run"], ["study", "show"], ["demo"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [["study"], ["data"], ["study", "run"], ["study", "show"], ["export", "spice"], ["demo"], ["doctor"]]
+)
 def test_every_command_has_help(command: list[str], chipsim: Run) -> None:
     code, out, _ = chipsim(*command, "--help")
     assert code == 0
@@ -143,6 +147,8 @@ def test_run_stores_what_xarray_opens(chipsim: Run, tmp_path: Path) -> None:
         (["study", "run"], "Missing argument"),
         (["studdy"], "No such command 'studdy'"),
         (["data", "get", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
+        (["export", "spice", "til"], "unknown kind of netlist 'til'; did you mean 'tile'?"),
+        (["export", "spice", "tile", "--side", "up"], "unknown side 'up'; "),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_exit_code_2(
@@ -159,6 +165,7 @@ def test_wrong_usage_is_a_sentence_and_exit_code_2(
     ("arguments", "sentence"),
     [
         (["study", "show", "missing.h5"], "missing.h5 does not exist"),
+        (["export", "spice", "lif", "--duration", "0"], "duration must be a time above 0 s"),
         (["study", "show", "."], ". is a folder"),
         (["study", "run", "toy", "--out", "no/where.h5"], "no is not a folder"),
         (["study", "run", "toy", "--seed", "5", "--out", "FINISHED"], "holds seed 0, not 5"),
@@ -260,6 +267,31 @@ def test_demo_prints_a_table_and_leaves_a_result_a_figure_and_the_command_to_go_
     assert "chipsim study run accuracy-vs-mismatch --dataset fashion-mnist" in out
     assert (tmp_path / "d.h5").exists()
     assert (tmp_path / "d.png").exists()
+
+
+def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = chipsim("export", "spice", "dpi", "--current", "2e-11", "--duration", "0.05")
+    assert (code, out) == (0, "dpi.cir: run it with: ngspice -b -r out.raw dpi.cir\n")
+    assert "bin 0 m i=2e-11/" in (tmp_path / "dpi.cir").read_text()
+    assert chipsim("export", "spice", "synapse", "--out", "six.cir")[0] == 0
+    assert (tmp_path / "six.cir").read_text().count("\nx") == 6
+
+    network = cs.Network.random((64, 6, 10), seed=0)
+    monkeypatch.setattr("studies.netlist.train", lambda *args, **options: SimpleNamespace(network=lambda: network))
+    design = cs.ChipDesign(rows=40, columns=16, effects=(cs.StuckCells(rate=0.2),))
+    cs.fabricate(design, seed=1).save(tmp_path / "chip.h5")
+    snn = cs.deploy(network, cs.Chip.load(tmp_path / "chip.h5"))
+    g = snn.arrays[0].seen(snn.cells[0])[1, 40:]  # tile 1: the lower part of the first layer, minus cells
+    command = ["export", "spice", "tile", "--chip", "chip.h5", "--tile", "1", "--side", "minus", "--row", "2.5"]
+    assert chipsim(*command)[0] == 0
+    text = (tmp_path / "tile.cir").read_text()
+    assert text.startswith(f"* {len(g)} x 6 array")
+    assert "\nvs3 s3 0 0.2\n" in text
+    assert "\nrw3_1 w3_0 w3_1 2.5\n" in text
+    cells = {line.split()[0]: float(line.split()[3]) for line in text.splitlines() if line.startswith("rc")}
+    assert cells == {f"rc{i}_{j}": 1 / g[i, j] for i, j in zip(*g.nonzero(), strict=True)}
+    code, _, err = chipsim(*command[:-4], "--tile", "9")
+    assert (code, err) == (1, "Error: there is no tile 9: this network takes tiles 0 to 2 of the chip\n")
 
 
 def test_no_colour_when_told(finished: Path) -> None:

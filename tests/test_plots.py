@@ -13,7 +13,8 @@ import xarray as xr
 
 from chipsim import plots
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.plots import comparison, degradation, die, headlines, learning_curve, non_idealities
+from chipsim.plots import array_map, comparison, degradation, die, headlines, learning_curve, non_idealities
+from chipsim.wires import Wires
 
 ONE = {"units": "1", "long_name": "a number"}
 
@@ -145,9 +146,39 @@ def test_non_idealities_are_means_over_chips_by_kind_model_and_level() -> None:
     assert re.search(r"quantisation +any +published", said)
 
 
+CELLS = np.array([[1e-4, 0.0, 2e-4], [1e-4, 1e-4, 5e-5]])
+ARRAY = array_map.solved(Wires(row=20.0, column=10.0, source=50.0, terminal=30.0).lattice(CELLS), [0.2, 0.1])
+
+
+def test_an_array_map_is_the_solution_and_the_error_of_each_cell() -> None:
+    lattice = Wires(row=20.0, column=10.0, source=50.0, terminal=30.0).lattice(CELLS)
+    numbers, solution = array_map.data(ARRAY).numbers, lattice.solve([0.2, 0.1])
+    np.testing.assert_array_equal(numbers["word"], solution.word)
+    np.testing.assert_array_equal(array_map.data(ARRAY.transpose("column", "row")).numbers["bit"], solution.bit)
+    effective = lattice.effective()
+    assert float(numbers["error"].sel(row=0, column=2)) == pytest.approx(effective[0, 2] / 2e-4 - 1)
+    assert np.isnan(numbers["error"].sel(row=0, column=1))  # there is no cell
+    assert -0.1 < numbers["error"].min() < numbers["error"].max() < 0
+
+
+def test_an_array_map_draws_the_rows_downwards() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots(1, 3, squeeze=False)
+    data = array_map.data(ARRAY)
+    array_map.draw(axes, data)
+    shown = axes[0, 0].images[0]
+    np.testing.assert_array_equal(shown.get_array(), data.numbers["word"])
+    assert axes[0, 0].get_ylim()[0] > axes[0, 0].get_ylim()[1]
+    low, high = axes[0, 2].images[0].get_clim()
+    assert low == -high < 0
+
+
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
+        ("array_map", ARRAY),
+        ("array_map", ARRAY.isel(row=[0], column=[0]).assign_attrs(question="One cell?")),
         ("headlines", CASES),
         ("headlines", CASES.isel(chip=[0])),
         ("non_idealities", MODELS),
@@ -191,12 +222,13 @@ def test_what_is_drawn_is_what_the_numbers_say() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: comparison, degradation"),
+        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: array_map, comparison"),
         (lambda path: plots.save("degradation", SIGMA, path / "a.xyz"), "type 'xyz'; take png"),
         (lambda path: degradation.data(SIGMA, variable="loss"), "no variable 'loss'; it has accuracy"),
         (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),
         (lambda path: learning_curve.data(SIGMA), "does not depend on 'epoch'"),
         (lambda path: comparison.data(SIGMA), "needs the dimension 'approach'"),
+        (lambda path: array_map.data(SIGMA), "needs 'word' over row, column"),
         (lambda path: headlines.data(SIGMA), "need the dimension 'case'"),
         (lambda path: headlines.data(CASES.drop_vars("ann")), "need the variable 'ann'"),
         (lambda path: non_idealities.data(CASES), "needs 'accuracy' over kind, level, model, stage"),

@@ -13,10 +13,21 @@ from typing import Any
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots import canvas, comparison, degradation, die, headlines, learning_curve, non_idealities, over_time
+from chipsim.plots import (
+    array_map,
+    canvas,
+    comparison,
+    degradation,
+    die,
+    headlines,
+    learning_curve,
+    non_idealities,
+    over_time,
+)
 from chipsim.results import replace_file
 
 ALL: dict[str, ModuleType] = {
+    "array_map": array_map,
     "comparison": comparison,
     "degradation": degradation,
     "die": die,

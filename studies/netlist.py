@@ -1,0 +1,42 @@
+"""What `chipsim export spice` writes: a tile of the demo's network on a chip, a neuron, or a synapse."""
+
+from pathlib import Path
+
+import chipsim as cs
+from chipsim.circuits import DPI, LIF
+from chipsim.errors import ParameterError
+from chipsim.export import spice
+from chipsim.wires import Wires
+from studies.reference_teacher import NETWORKS, fitted
+from teachers import datasets, train
+
+SIDES = ("plus", "minus")
+CIRCUITS = {"lif": LIF(), "dpi": DPI()}
+KINDS = ("tile", *CIRCUITS, "synapse", "synapse-behavioural")
+
+
+def tile(chip: Path | None, number: int, side: str, wires: Wires, dataset: str = "digits") -> str:
+    """Return the netlist of a programmed tile: one side of its pairs, every row at the design's v_read.
+
+    The network is the MLP teacher of a data set with seed 0, as in `chipsim demo`; the chip is the one stored in a
+    file, or one without effects. number: of the tile, among those that the network takes. Raises ParameterError where
+    there is no such tile.
+    """
+    data = datasets.load(dataset)
+    network = train(NETWORKS["mlp"](data), data, seed=0, progress=False).network()
+    die = cs.Chip.load(chip) if chip is not None else cs.fabricate(fitted(cs.ChipDesign(), network), seed=0)
+    snn = cs.deploy(network, die, step=die.design.circuit.step)
+    blocks = [(layer, block) for layer, placed in enumerate(snn.placement.layers) for block in placed.blocks]
+    if not 0 <= number < len(blocks):
+        raise ParameterError(f"there is no tile {number}: this network takes tiles 0 to {len(blocks) - 1} of the chip")
+    layer, block = blocks[number]
+    g = snn.arrays[layer].seen(snn.cells[layer])[SIDES.index(side), block.rows, block.columns]
+    return spice.netlist(wires.lattice(g), [die.design.v_read] * len(g))
+
+
+def circuit(kind: str, current: float, duration: float) -> str:
+    """Return the netlist of a neuron with a constant input, or of a DPI synapse with a pulse of 1 ms after 1 ms."""
+    if kind in CIRCUITS:
+        return spice.neuron(CIRCUITS[kind], current=current, duration=duration)
+    pulses, transistors = [(1e-3, 1e-3)], kind == "synapse"
+    return spice.synapse(DPI(), weight=current, pulses=pulses, duration=duration, transistors=transistors)
