@@ -30,7 +30,7 @@ def tile(chip: Path | None, number: int, side: str, wires: Wires, dataset: str =
     if not 0 <= number < len(blocks):
         raise ParameterError(f"there is no tile {number}: this network takes tiles 0 to {len(blocks) - 1} of the chip")
     layer, block = blocks[number]
-    g = snn.arrays[layer].seen(snn.cells[layer])[SIDES.index(side), block.rows, block.columns]
+    g = snn.arrays[layer].alone(snn.cells[layer], snn.time)[SIDES.index(side), block.rows, block.columns]
     return spice.netlist(wires.lattice(g), [die.design.v_read] * len(g))
 
 
