@@ -281,7 +281,7 @@ def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.
     design = cs.ChipDesign(rows=40, columns=16, effects=(cs.StuckCells(rate=0.2),))
     cs.fabricate(design, seed=1).save(tmp_path / "chip.h5")
     snn = cs.deploy(network, cs.Chip.load(tmp_path / "chip.h5"))
-    g = snn.arrays[0].seen(snn.cells[0])[1, 40:]  # tile 1: the lower part of the first layer, minus cells
+    g = snn.arrays[0].seen(snn.cells[0], 0.0)[1, 40:]  # tile 1: the lower part of the first layer, minus cells
     command = ["export", "spice", "tile", "--chip", "chip.h5", "--tile", "1", "--side", "minus", "--row", "2.5"]
     assert chipsim(*command)[0] == 0
     text = (tmp_path / "tile.cir").read_text()
