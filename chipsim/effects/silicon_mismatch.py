@@ -16,7 +16,7 @@ from chipsim.errors import ParameterError
 from chipsim.quantity import declarations, quantity
 from chipsim.streams import stream
 
-UNVERIFIED = "FACTS 6.10: recalled for 180 nm, not verified"
+UNVERIFIED = "recalled for 180 nm, not verified"
 MEASURED = "own statistics of the DYNAP-SE arrays published with Büchel et al. 2021"
 CELLS = "cell_gain"
 FIELD = ("threshold", "reset", "gain")
@@ -328,12 +328,12 @@ DYNAP_SE2_DIE = SiliconMismatch(
     outliers_bias=0.014,
 )
 """A DYNAP-SE2-like die: areas, gradient, edges and outliers so that it shows the spread of slow weights and of membrane
-time constants that was measured on one core of a DYNAP-SE (FACTS 6.10). The areas are those of one transistor that
+time constants that was measured on one core of a DYNAP-SE. The areas are those of one transistor that
 would do what a whole branch does, not read from a layout. i_weight is that of a peak of 21 mV, by PEAK_AT_I_SPEC.
 """
 DYNAP_SE2_FAST = dataclasses.replace(DYNAP_SE2_DIE, outliers_weight=0.22)
 """The same with the outliers of its fast synapses."""
 PEAK_AT_I_SPEC = 0.75e-3
 """Peak of the membrane [V] at which the weights of DYNAP_SE2_DIE carry i_spec, if peaks grow with the current: a fit to
-the CV of FACTS 6.10 at 3, 21 and 79 mV.
+the measured CV at 3, 21 and 79 mV.
 """

@@ -1,4 +1,4 @@
-"""DYNAP_SE2_DIE against what was measured on the arrays of a DYNAP-SE (FACTS 6.10), on 40 dies of one core."""
+"""DYNAP_SE2_DIE against what was measured on the arrays of a DYNAP-SE, on 40 dies of one core."""
 
 import itertools
 from dataclasses import replace
