@@ -17,7 +17,7 @@ from chipsim.quantity import declarations, quantity
 from chipsim.streams import stream
 
 UNVERIFIED = "recalled for 180 nm, not verified"
-MEASURED = "own statistics of the DYNAP-SE arrays published with Büchel et al. 2021"
+FITTED = "fit to our statistics of the DYNAP-SE arrays published with Büchel et al. 2021"
 CELLS = "cell_gain"
 FIELD = ("threshold", "reset", "gain")
 """Kinds whose currents see gradient and edges. Voltages are differences of neighbours, and measured time constants show
@@ -109,8 +109,8 @@ class SiliconMismatch(Effect):
     edge_rows: float = quantity(1.0, "1", (0.1, 10.0))
     outliers_weight: float = quantity(0.0, "1", (0.0, 1.0))
     outliers_bias: float = quantity(0.0, "1", (0.0, 1.0))
-    outlier_low: float = quantity(1.4, "1", (1.0, 100.0))
-    outlier_high: float = quantity(2.5, "1", (1.0, 100.0))
+    outlier_low: float = quantity(1.4, "1", (1.0, 100.0), FITTED)
+    outlier_high: float = quantity(2.5, "1", (1.0, 100.0), FITTED)
     lot: int = 0
     lot_sigma: float = quantity(5e-3, "V", (0.0, 0.2))
     """Spread of V_T from lot to lot that a bias generator leaves."""
