@@ -18,6 +18,7 @@ The flow, in order; each name loads its module when first used:
       SenseAmplifiers, WireResistance,
       DeadNeurons, StuckCells, SpikeLoss
     fabricate -> Chip                             one die, frozen
+    calibrate -> Calibrated, Bias, Adc            each neuron's own bias codes, searched on what the die shows
     bench, step_error                             one circuit population alone; what its step costs
     deploy -> Deployment, Record, Analog, Poisson a network on the chip; what to probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
@@ -34,6 +35,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chipsim.calibration import Adc as Adc
+    from chipsim.calibration import Bias as Bias
+    from chipsim.calibration import Calibrated as Calibrated
+    from chipsim.calibration import calibrate as calibrate
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
@@ -107,6 +112,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "population": ("bench", "step_error"),
+    "calibration": ("Adc", "Bias", "Calibrated", "calibrate"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": (
         "BRAINSCALES2",
