@@ -26,7 +26,7 @@ Flags = NDArray[np.bool_]
 
 CALIX = "calix, as in FACTS 6.6"
 STAGES = ("nominal code", "median code", "calibrated")
-REST, HOLD, RELEASE, FIRE = 3.0, 8.0, 5.0, 10.0
+REST, HOLD, RELEASE, FIRE = 8.0, 8.0, 4.0, 10.0
 """Parts of a presentation in time constants: before a step of current, during it and after it; and to find out whether
 a neuron fires.
 """
@@ -197,6 +197,8 @@ def calibrate(
     >>> bool(spread.sel(stage="calibrated") < 0.1 * spread.sel(stage="median code"))
     True
     """
+    if not isinstance(chip, Chip):
+        raise ParameterError(f"calibrate needs a Chip, as fabricate(design, seed) gives, not a {type(chip).__name__}")
     circuit = chip.design.readout if readouts else chip.design.circuit
     if biases is None:
         biases = tuple(bias for bias in BIASES if bias.role in circuit.roles)
@@ -211,7 +213,7 @@ def calibrate(
     if not 0 < seconds < math.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
     circuit.check_step(seconds)
-    bench = Bench(
+    tester = Tester(
         chip=chip,
         circuit=circuit,
         readouts=readouts,
@@ -220,20 +222,22 @@ def calibrate(
         repeats=repeats,
         step=seconds,
         engine=engine or reference(),
-        rng=stream(chip.seed, "calibrate", seed),
+        rng=stream(seed, "calibrate", chip.seed),
     ).aimed(roles)
     codes, failed = {}, {}
     for bias in biases:
-        codes[bias.role], failed[bias.role] = _searched(bench, bias)
+        codes[bias.role], failed[bias.role] = _searched(tester, bias)
     spread = np.empty((len(roles), len(STAGES)))
-    found = dict(bench.trim)
+    found = dict(tester.trim)
     everywhere = {bias.role: np.full(count, bias.last // 2) for bias in biases}
     median = {bias.role: np.full(count, round(float(np.median(codes[bias.role])))) for bias in biases}
     for stage, written in enumerate((everywhere, median, None)):
         for bias in biases:
-            bench.trim[bias.role] = found[bias.role] if written is None else bias.written(written[bias.role], bench.rng)
+            tester.trim[bias.role] = (
+                found[bias.role] if written is None else bias.written(written[bias.role], tester.rng)
+            )
         for place, role in enumerate(roles):
-            shown = bench.deviation(role)
+            shown = tester.deviation(role)
             if not shown.trusted.any():
                 raise ChipsimError(
                     f"no neuron shows a {role} that can be trusted ({STAGES[stage]}), so that nothing can be "
@@ -242,14 +246,14 @@ def calibrate(
             spread[place, stage] = np.sqrt(np.mean(shown.value[shown.trusted] ** 2))
             if written is None:
                 failed[role] |= ~shown.trusted
-    report = _report(codes, failed, spread, bench)
+    report = _report(codes, failed, spread, tester)
     return Calibrated(
-        bench.die,
+        tester.die,
         report.assign_attrs(
             {
-                **bench.die.provenance,
+                **tester.die.provenance,
                 "biases": canonical_json(tuple(biases)),
-                "adc": canonical_json(bench.adc),
+                "adc": canonical_json(tester.adc),
                 "repeats": repeats,
                 "seed": int(seed),
             }
@@ -272,24 +276,24 @@ def _checked(biases: Sequence[Bias], circuit: Circuit) -> list[str]:
     return roles
 
 
-def _searched(bench: "Bench", bias: Bias) -> tuple[NDArray[np.intp], Flags]:
+def _searched(tester: "Tester", bias: Bias) -> tuple[NDArray[np.intp], Flags]:
     """Bisect the codes of one bias, write them, and return them and which failed."""
-    below, above = np.full(bench.count, -1), np.full(bench.count, bias.last + 1)
-    best, nearest = np.full(bench.count, bias.last // 2), np.full(bench.count, np.inf)
+    below, above = np.full(tester.count, -1), np.full(tester.count, bias.last + 1)
+    best, nearest = np.full(tester.count, bias.last // 2), np.full(tester.count, np.inf)
     for _ in range(bias.bits):
         codes = (below + above) // 2
-        bench.trim[bias.role] = bias.written(codes, bench.rng)
-        shown = bench.deviation(bias.role)
+        tester.trim[bias.role] = bias.written(codes, tester.rng)
+        shown = tester.deviation(bias.role)
         low, size = shown.value < 0, np.abs(shown.value)
         below, above = np.where(low, codes, below), np.where(low, above, codes)
         better = shown.trusted & (size < nearest)
         best, nearest = np.where(better, codes, best), np.where(better, size, nearest)
-    bench.trim[bias.role] = bias.written(best, bench.rng)
+    tester.trim[bias.role] = bias.written(best, tester.rng)
     return best, (below < 0) | (above > bias.last) | np.isinf(nearest)
 
 
 @dataclass(kw_only=True, eq=False)
-class Bench:
+class Tester:
     """Measures a bank of a die, and keeps the trim that is written, the time and the number of measurements.
 
     nominal: whether the neurons are nominal ones that the host simulates, with an ideal converter. push: drive of the
@@ -314,8 +318,8 @@ class Bench:
     measurements: int = 0
     presented: int = 0
 
-    def aimed(self, roles: Sequence[str]) -> "Bench":
-        """Return the bench with currents and aims for some roles, found on nominal neurons."""
+    def aimed(self, roles: Sequence[str]) -> "Tester":
+        """Return the tester with currents and aims for some roles, found on nominal neurons."""
         name, ladder = type(self.circuit).__name__, self.circuit.firing_drive * np.geomspace(1e-4, 1e2, 256)
         quiet = dataclasses.replace(self, nominal=True, chip=_quiet(self.chip))
         push = fire = math.nan
@@ -489,40 +493,40 @@ def _quiet(chip: Chip) -> Chip:
     return dataclasses.replace(chip, design=dataclasses.replace(chip.design, effects=()), measured={})
 
 
-def _push(bench: Bench, ladder: Array) -> float:
+def _push(tester: Tester, ladder: Array) -> float:
     """The drive that moves a nominal membrane by PUSH swings, down if it can."""
-    aim = PUSH * bench.adc.swing
+    aim = PUSH * tester.adc.swing
     for drives in (-ladder, ladder):
-        height, _, trusted = bench.stepped(drives)
+        height, _, trusted = tester.stepped(drives)
         size = np.where(trusted & np.isfinite(height), np.abs(height), 0.0)
         best = int(np.argmin(np.abs(size - aim)))
         if abs(size[best] / aim - 1) < 0.2:
             return float(drives[best])
     raise ParameterError(
-        f"no step of current moves a nominal {type(bench.circuit).__name__} by {PUSH:g} of its swing without a spike"
+        f"no step of current moves a nominal {type(tester.circuit).__name__} by {PUSH:g} of its swing without a spike"
     )
 
 
-def _time_constant(bench: Bench) -> Shown:
-    height, area, trusted = bench.stepped(np.full(bench.count, bench.push))
+def _time_constant(tester: Tester) -> Shown:
+    height, area, trusted = tester.stepped(np.full(tester.count, tester.push))
     seen = np.abs(height) > 1.0  # less than an LSB is no height to divide by
     return Shown(area / np.where(seen, height, 1.0), trusted & seen)
 
 
-def _gain(bench: Bench) -> Shown:
-    height, _, trusted = bench.stepped(np.full(bench.count, bench.push))
+def _gain(tester: Tester) -> Shown:
+    height, _, trusted = tester.stepped(np.full(tester.count, tester.push))
     return Shown(height, trusted)
 
 
-def _threshold(bench: Bench) -> Shown:
-    return Shown(*bench.rheobase(np.full(bench.count, bench.fire / math.sqrt(SPAN)), SPAN))
+def _threshold(tester: Tester) -> Shown:
+    return Shown(*tester.rheobase(np.full(tester.count, tester.fire / math.sqrt(SPAN)), SPAN))
 
 
-def _reset(bench: Bench) -> Shown:
-    return bench.after_spikes(np.full(bench.count, 2 * bench.fire))
+def _reset(tester: Tester) -> Shown:
+    return tester.after_spikes(np.full(tester.count, 2 * tester.fire))
 
 
-ROLES: Mapping[str, Callable[[Bench], Shown]] = {
+ROLES: Mapping[str, Callable[[Tester], Shown]] = {
     "time_constant": _time_constant,
     "gain": _gain,
     "threshold": _threshold,
@@ -540,7 +544,7 @@ BIASES = (
 
 
 def _report(
-    codes: Mapping[str, NDArray[np.intp]], failed: Mapping[str, Flags], spread: Array, bench: Bench
+    codes: Mapping[str, NDArray[np.intp]], failed: Mapping[str, Flags], spread: Array, tester: Tester
 ) -> xr.Dataset:
     each, roles = ("parameter", "neuron"), list(codes)
     failures = np.array([failed[role].sum() for role in roles])
@@ -550,12 +554,12 @@ def _report(
             "failed": variable(each, np.stack([failed[role] for role in roles]), "1", "out of range, or not trusted"),
             "failures": variable(("parameter",), failures, "1", "neurons that failed"),
             "spread": variable(("parameter", "stage"), spread, "1", "rms of what neurons show over nominal, less 1"),
-            "duration": variable((), np.array(bench.seconds), "s", "time of the measurements on the chip"),
-            "measurements": variable((), np.array(bench.measurements), "1", "measurements of the whole bank"),
+            "duration": variable((), np.array(tester.seconds), "s", "time of the measurements on the chip"),
+            "measurements": variable((), np.array(tester.measurements), "1", "measurements of the whole bank"),
         },
         coords={
             "parameter": np.array(roles),
             "stage": np.array(STAGES),
-            "neuron": variable(("neuron",), np.arange(bench.count), *DIMENSIONS["neuron"]),
+            "neuron": variable(("neuron",), np.arange(tester.count), *DIMENSIONS["neuron"]),
         },
     )

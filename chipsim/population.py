@@ -88,8 +88,8 @@ def drive_bank(
     """Run a bank of circuits with per-neuron `parameters` [neurons] alone, side by side in every sample of a batch.
 
     inputs, [batch, 1] for all steps or [steps, batch, 1], times drive [neurons] is what each receives in a step, in
-    units of the circuit's port. chip: whose membrane noise and losses of spikes act, keyed by the samples' numbers, from
-    `first` on. see: called with the first of some steps and the state in them, its membrane included if `v`.
+    units of the circuit's port. chip: whose membrane noise and losses of spikes act, keyed by the numbers of the
+    samples, from `first` on. see: called with the first of some steps and the state in them, its membrane too if `v`.
     """
     weights = engine.array(drive[None])
     white: tuple[White, ...] = ()
