@@ -19,6 +19,7 @@ The flow, in order; each name loads its module when first used:
       DeadNeurons, HotNeurons, StuckCells,
       BrokenLines, FailingTiles, SpikeLoss
     fabricate -> Chip                             one die, frozen
+    calibrate -> Calibrated, Bias, Adc            each neuron's own bias codes, searched on what the die shows
     bench, step_error                             one circuit population alone; what its step costs
     deploy -> Deployment, Avoid, Record, Analog,  a network on the chip; what it leaves alone; what to
       Poisson                                     probe; how inputs drive it
@@ -38,6 +39,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chipsim.calibration import Adc as Adc
+    from chipsim.calibration import Bias as Bias
+    from chipsim.calibration import Calibrated as Calibrated
+    from chipsim.calibration import calibrate as calibrate
     from chipsim.chip import Chip as Chip
     from chipsim.chip import ChipDesign as ChipDesign
     from chipsim.chip import fabricate as fabricate
@@ -120,6 +125,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "population": ("bench", "step_error"),
+    "calibration": ("Adc", "Bias", "Calibrated", "calibrate"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": (
         "BRAINSCALES2",

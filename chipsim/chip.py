@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 
 MODEL_VERSION = 1
 """Rises whenever the same design and seed would fabricate another die."""
+TRIM = "trim/"
+"""Where a file keeps the trim."""
 
 
 @final
@@ -120,12 +122,16 @@ class Chip:
     """One fabricated die. Frozen arrays are drawn when first asked for, each from its own named stream, so a chip is
     the same whatever network runs on it and whatever is asked first.
 
-    measured: arrays that stand in place of drawn ones; see `from_measurements`.
+    measured: arrays that stand in place of drawn ones; see `from_measurements`. trim: what each circuit's own bias does
+    to what was fabricated, as `calibrate` finds it: by key, `neurons/ROLE` [neurons] or `readouts/ROLE` [readouts],
+    factors above 0 on that role's parameter; of a reset, offsets in nominal spans from reset to threshold.
+    Raises ParameterError for a key, a shape or a value that cannot be.
     """
 
     design: ChipDesign
     seed: int
     measured: Mapping[str, Array] = field(default_factory=dict)
+    trim: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.design, ChipDesign):
@@ -137,6 +143,11 @@ class Chip:
         if self.measured:
             self._check_range(self.design.circuit, self.neurons)
             self._check_range(self.design.readout, self.readouts)
+        trim = {key: np.array(values, dtype=np.float64) for key, values in self.trim.items()}
+        for key, values in trim.items():
+            self._check_trim(key, values)
+            values.flags.writeable = False
+        object.__setattr__(self, "trim", trim)
 
     @classmethod
     def from_measurements(cls, design: ChipDesign, measured: Mapping[str, ArrayLike], *, seed: int = 0) -> Self:
@@ -151,10 +162,11 @@ class Chip:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical design JSON, the seed, the model version and any measured arrays."""
+        """SHA-256 of the canonical design JSON, the seed, the model version, any measured arrays and any trim."""
         digest = hashlib.sha256(f"{canonical_json(self.design)}|{self.seed}|{MODEL_VERSION}".encode())
-        for key in sorted(self.measured):
-            digest.update(key.encode() + np.ascontiguousarray(self.measured[key]).tobytes())
+        given = {**self.measured, **self._stored_trim}
+        for key in sorted(given):
+            digest.update(key.encode() + np.ascontiguousarray(given[key]).tobytes())
         return digest.hexdigest()
 
     @cached_property
@@ -169,13 +181,13 @@ class Chip:
 
     @cached_property
     def neurons(self) -> Mapping[str, Array]:
-        """Parameters of every spiking neuron as fabricated, each [neurons], SI units."""
-        return self._parameters(self.design.circuit, self.design.neurons, self.frozen_neurons)
+        """Parameters of every spiking neuron as fabricated and trimmed, each [neurons], SI units."""
+        return self._parameters("neurons", self.design.circuit, self.design.neurons, self.frozen_neurons)
 
     @cached_property
     def readouts(self) -> Mapping[str, Array]:
-        """Parameters of every read-out circuit as fabricated, each [readouts], SI units."""
-        return self._parameters(self.design.readout, self.design.readouts, self.frozen_readouts)
+        """Parameters of every read-out circuit as fabricated and trimmed, each [readouts], SI units."""
+        return self._parameters("readouts", self.design.readout, self.design.readouts, self.frozen_readouts)
 
     def tile(self, index: int) -> tuple[Frozen, ...]:
         """Frozen arrays [2, rows, columns] of the cells of one tile, one mapping per acting effect."""
@@ -218,14 +230,14 @@ class Chip:
         return {"schema_version": VERSION, "design": design, "chip_hash": self.hash, "chip_seed": int(self.seed)}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write design, seed and measured arrays to an HDF5 file; drawn arrays are drawn again on loading."""
+        """Write design, seed, measured arrays and trim to an HDF5 file; drawn arrays are drawn again on loading."""
         content = io.BytesIO()
         with h5py.File(content, "w") as file:
             file.attrs["kind"] = "chipsim chip"
             file.attrs["model_version"] = MODEL_VERSION
             file.attrs["design"] = canonical_json(self.design)
             file.attrs["seed"] = self.seed
-            for key, values in self.measured.items():
+            for key, values in {**self.measured, **self._stored_trim}.items():
                 file[key] = values
         replace_file(Path(path), content.getvalue())
 
@@ -244,7 +256,8 @@ class Chip:
                 design = from_json(json.loads(file.attrs["design"]), known_types())
                 measured: dict[str, Array] = {}
                 file.visititems(lambda name, item: _collect(measured, name, item))
-                return cls(design=design, seed=int(file.attrs["seed"]), measured=measured)
+                trim = {key[len(TRIM) :]: measured.pop(key) for key in list(measured) if key.startswith(TRIM)}
+                return cls(design=design, seed=int(file.attrs["seed"]), measured=measured, trim=trim)
         except (OSError, KeyError, ValueError) as error:
             raise StoredFileError(f"{path} cannot be read as a chip: {error}") from error
 
@@ -257,10 +270,12 @@ class Chip:
             for effect in self.design.acting
         )
 
-    def _parameters(self, circuit: Circuit, count: int, frozen: tuple[Frozen, ...]) -> Mapping[str, Array]:
+    def _parameters(self, bank: str, circuit: Circuit, count: int, frozen: tuple[Frozen, ...]) -> Mapping[str, Array]:
         values: Mapping[str, Array] = {name: np.full(count, value) for name, value in circuit.nominal().items()}
         for effect, arrays in zip(self.design.acting, frozen, strict=True):
             values = effect.neurons(circuit, values, arrays)
+        trim = {key.rpartition("/")[2]: moved for key, moved in self.trim.items() if key.startswith(f"{bank}/")}
+        values = effects.Mismatch(sigma=0.0).neurons(circuit, values, trim)  # a bias moves what mismatch moves
         for array in values.values():
             array.flags.writeable = False
         return values
@@ -286,6 +301,24 @@ class Chip:
                     f"measured arrays give {name} from {values.min():g} to {values.max():g} {declared.unit}, outside "
                     f"its valid range {low:g} to {high:g} {declared.unit}"
                 )
+
+    @property
+    def _stored_trim(self) -> dict[str, Array]:
+        return {f"{TRIM}{key}": values for key, values in self.trim.items()}
+
+    def _check_trim(self, key: str, values: Array) -> None:
+        bank, _, role = key.partition("/")
+        circuits = {"neurons": self.design.circuit, "readouts": self.design.readout}
+        known = [f"{bank}/{role}" for bank, circuit in circuits.items() for role in circuit.roles]
+        if key not in known:
+            raise ParameterError(f"unknown trim {key!r} of this design; known: {', '.join(known)}")
+        shape = (getattr(self.design, bank),)
+        if values.shape != shape:
+            raise ParameterError(f"trim {key!r} must have shape {shape}, not {values.shape}")
+        if not np.isfinite(values).all():
+            raise ParameterError(f"trim {key!r} holds NaN or infinite values")
+        if role != "reset" and not (values > 0).all():
+            raise ParameterError(f"trim {key!r} must hold factors above 0, not {values.min():g}")
 
     def _check_measured(self, key: str, values: Array) -> None:
         bank, _, kind = key.rpartition("/")[0].rpartition("/")

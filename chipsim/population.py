@@ -3,6 +3,7 @@ length of the step does to them.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -52,39 +53,73 @@ def bench(
     if not 0 < seconds <= length < np.inf:
         raise ParameterError(f"duration = {length:g} s must be finite and at least one step of {seconds:g} s")
     circuit.check_step(seconds)
-    parameters, steps = _bank(circuit, chip, neurons), round(length / seconds)
     states: list[StageState] = []
-    engine = engine or reference()
+    steps = round(length / seconds)
+    drive_bank(
+        circuit,
+        _bank(circuit, chip, neurons),
+        currents[:, None],
+        drive=np.full(neurons, circuit.per_ampere(seconds)),
+        chip=chip,
+        steps=steps,
+        step=seconds,
+        engine=engine or reference(),
+        see=lambda first, state: states.append(state),
+        v=True,
+    )
+    found = _dataset(circuit, states, currents, seconds)
+    return found.assign_attrs(chip.provenance) if chip else found
 
-    def keep(index: int, first: int, state: StageState) -> bool:
-        states.append(state)
-        return False
 
-    weights = engine.array(np.full((1, neurons), circuit.per_ampere(seconds)))
+def drive_bank(
+    circuit: Circuit,
+    parameters: Mapping[str, NDArray[np.float64]],
+    inputs: NDArray[np.float64],
+    *,
+    drive: NDArray[np.float64],
+    chip: Chip | None,
+    steps: int,
+    step: float,
+    engine: Engine,
+    see: Callable[[int, StageState], None],
+    v: bool,
+    first: int = 0,
+) -> None:
+    """Run a bank of circuits with per-neuron `parameters` [neurons] alone, side by side in every sample of a batch.
+
+    inputs, [batch, 1] for all steps or [steps, batch, 1], times drive [neurons] is what each receives in a step, in
+    units of the circuit's port. chip: whose membrane noise and losses of spikes act, keyed by the numbers of the
+    samples, from `first` on. see: called with the first of some steps and the state in them, its membrane too if `v`.
+    """
+    weights = engine.array(drive[None])
     white: tuple[White, ...] = ()
     lost: tuple[White, ...] = ()
     if chip is not None:
-        white = tuple(chip.noise("membrane", circuit, ("bench",), seconds).values())
+        white = tuple(chip.noise("membrane", circuit, ("bench",), step).values())
         if circuit.threshold is not None:
-            lost = tuple(chip.noise("loss", circuit, ("bench", "loss"), seconds).values())
+            lost = tuple(chip.noise("loss", circuit, ("bench", "loss"), step).values())
+
+    def seen(index: int, at: int, state: StageState) -> bool:
+        see(at, state)
+        return False
+
+    batch = inputs.shape[-2]
     engine.run(
         [Stage(circuit=circuit, parameters=parameters, weights=lambda: weights, lossy=bool(lost))],
         [
             Window(
-                inputs=currents[:, None],
-                numbers=range(len(currents)),
+                inputs=inputs,
+                numbers=range(first, first + batch),
                 noise=(white or None,),
                 losses=(lost or None,),
             )
         ],
         count=1,
-        batch=len(currents),
+        batch=batch,
         steps=steps,
-        step=seconds,
-        watch=Watch(see=keep, v=[True]),
+        step=step,
+        watch=Watch(see=seen, v=[v]),
     )
-    found = _dataset(circuit, states, currents, seconds)
-    return found.assign_attrs(chip.provenance) if chip else found
 
 
 def step_error(
