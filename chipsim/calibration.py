@@ -24,7 +24,7 @@ from chipsim.streams import stream
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-CALIX = "calix, as in FACTS 6.6"
+CALIX = "calix"
 STAGES = ("nominal code", "median code", "calibrated")
 REST, HOLD, RELEASE, FIRE = 8.0, 8.0, 4.0, 10.0
 """Parts of a presentation in time constants: before a step of current, during it and after it; and to find out whether
@@ -117,7 +117,7 @@ class Adc(Parameters):
     """Reading at rest."""
     swing: float = quantity(30.0, "1", (1e-3, 1e6), "as BRAINSCALES2, whose swing is 30 LSB")
     """Readings from rest to threshold."""
-    noise: float = quantity(2.0, "1", (0.0, 1e6), "hxtorch's mock, as in FACTS 6.6")
+    noise: float = quantity(2.0, "1", (0.0, 1e6), "hxtorch, its mock")
     """Standard deviation of the noise of each reading [LSB]."""
     sample_time: float = quantity(1.7e-6, "s", (0.0, 1.0), CALIX)
 
