@@ -140,22 +140,24 @@ class Crossbar:
         self, cells: Cells, counts: AnyArray, wanted: AnyArray, pending: AnyArray | None, rng: Streams, time: Any
     ) -> Cells:
         """Give every cell `counts` pulses [2, rows, columns], upwards where positive, at `time` [s]."""
-        xp, touched = namespace(counts), counts != 0
-        g, drawn = xp.asarray(cells.g, copy=True), None if cells.drawn is None else xp.asarray(cells.drawn, copy=True)
+        xp = namespace(counts)
+        g, target, written = (xp.asarray(part, copy=True) for part in (cells.g, cells.target, cells.written))
+        drawn = None if cells.drawn is None else xp.asarray(cells.drawn, copy=True)
         for stream, place in by_chip(rng):
-            g[place] = self.device.pulse(
-                cells.g[place], counts[place], {name: values[place] for name, values in self.frozen.items()}, stream
-            )
+            touched = xp.nonzero(counts[place])
+            cell = {name: values[place][touched] for name, values in self.frozen.items()}
+            g[place][touched] = self.device.pulse(g[place][touched], counts[place][touched], cell, stream)
             if drawn is not None:
-                count = int(touched[place].sum())
-                drawn[place][touched[place]] = like(stream.standard_normal(count), drawn)
+                drawn[place][touched] = like(stream.standard_normal(len(touched[0])), drawn)
+            target[place][touched] = g[place][touched]
+            written[place][touched] = time
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
         return Cells(
             wanted=wanted,
-            target=xp.where(touched, g, cells.target),
+            target=target,
             g=g,
-            written=xp.where(touched, time, cells.written),
+            written=written,
             drawn=drawn,
             wear=(0.0 if cells.wear is None else cells.wear) + abs(counts),
             pending=pending,
