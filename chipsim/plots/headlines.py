@@ -56,7 +56,7 @@ def draw(axes: Any, data: Headlines) -> None:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("accuracy [%]")
-    axes.legend(fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)
+    axes.legend(fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
     if data.title:
         axes.figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
