@@ -159,6 +159,7 @@ def calibrate(
     *,
     adc: Adc | None = None,
     repeats: int = 64,
+    rounds: int = 1,
     neurons: int | None = None,
     readouts: bool = False,
     step: float | None = None,
@@ -179,9 +180,10 @@ def calibrate(
     first two need the converter within its range, as does the last. A parameter is judged by what it does: a gain
     that is a little off moves the rheobase, and the threshold makes up for it.
 
-    adc: the converter. repeats: presentations over which readings are averaged. neurons: how many, the first, are
-    calibrated; all by default. readouts: calibrate the read-out circuits, not the neurons. step: of the simulation [s],
-    by default the circuit's own. seed: of what is drawn in measuring and writing, beside the chip's.
+    adc: the converter. repeats: presentations over which readings are averaged. rounds: how often all codes are
+    searched; the exponential of an AdEx, which lifts its rest, makes two worth their time. neurons: how many, the
+    first, are calibrated; all by default. readouts: calibrate the read-out circuits, not the neurons. step: of the
+    simulation [s], by default the circuit's own. seed: of what is drawn in measuring and writing, beside the chip's.
 
     Returns the chip, with the trim as last written in place of one that it had on these roles, and a dataset:
     code(parameter, neuron); failed(parameter, neuron): the range of the code does not reach, or no reading was to be
@@ -207,8 +209,9 @@ def calibrate(
     count = available if neurons is None else neurons
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= available:
         raise ParameterError(f"neurons must be a whole number from 1 to the chip's {available}, not {neurons!r}")
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ParameterError(f"repeats must be a whole number of at least 1, not {repeats!r}")
+    for name, value in (("repeats", repeats), ("rounds", rounds)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
     seconds = circuit.step if step is None else to_si(step, "s", "step")
     if not 0 < seconds < math.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
@@ -225,7 +228,7 @@ def calibrate(
         rng=stream(seed, "calibrate", chip.seed),
     ).aimed(roles)
     codes, failed = {}, {}
-    for bias in biases:
+    for bias in tuple(biases) * rounds:
         codes[bias.role], failed[bias.role] = _searched(tester, bias)
     spread = np.empty((len(roles), len(STAGES)))
     found = dict(tester.trim)
@@ -255,6 +258,7 @@ def calibrate(
                 "biases": canonical_json(tuple(biases)),
                 "adc": canonical_json(tester.adc),
                 "repeats": repeats,
+                "rounds": rounds,
                 "seed": int(seed),
             }
         ),
@@ -558,8 +562,8 @@ def _report(
             "measurements": variable((), np.array(tester.measurements), "1", "measurements of the whole bank"),
         },
         coords={
-            "parameter": np.array(roles),
-            "stage": np.array(STAGES),
+            "parameter": variable(("parameter",), np.array(roles), *DIMENSIONS["parameter"]),
+            "stage": variable(("stage",), np.array(STAGES), "1", "codes that were written"),
             "neuron": variable(("neuron",), np.arange(tester.count), *DIMENSIONS["neuron"]),
         },
     )
