@@ -35,7 +35,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chipsim.calibration import Adc as Adc
     from chipsim.calibration import Bias as Bias
     from chipsim.calibration import Calibrated as Calibrated
     from chipsim.calibration import calibrate as calibrate
@@ -103,6 +102,7 @@ if TYPE_CHECKING:
     from chipsim.population import bench as bench
     from chipsim.population import step_error as step_error
     from chipsim.probe import Record as Record
+    from chipsim.responses import Adc as Adc
     from chipsim.rules import Decolle as Decolle
     from chipsim.rules import Delta as Delta
     from chipsim.rules import LocalTandem as LocalTandem
@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "population": ("bench", "step_error"),
-    "calibration": ("Adc", "Bias", "Calibrated", "calibrate"),
+    "calibration": ("Bias", "Calibrated", "calibrate"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": (
         "BRAINSCALES2",
@@ -177,6 +177,7 @@ _MODULES = {
     "loop": ("SGD", "Adam"),
     "network": ("Network",),
     "probe": ("Record",),
+    "responses": ("Adc",),
     "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
     "writers": ("Direct",),
 }

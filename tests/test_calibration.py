@@ -141,6 +141,11 @@ def test_the_first_neurons_alone_are_calibrated() -> None:
     found = calibrated(chip, (GAIN,), neurons=10).chip
     np.testing.assert_array_equal(found.neurons["gain"][10:], chip.neurons["gain"][10:])
     assert np.abs(hidden(found, "gain")[:10]).max() < 0.05
+    last = calibrated(found, (dataclasses.replace(GAIN, bits=2),), neurons=5).chip
+    np.testing.assert_array_equal(last.trim["neurons/gain"][5:], found.trim["neurons/gain"][5:])
+    np.testing.assert_array_equal(
+        cs.bench(cs.LIF(), last, current=1e-9, duration=1e-3, neurons=60).v[0, 0], last.neurons["gain"]
+    )
     for name in set(chip.neurons) - {"gain"}:
         np.testing.assert_array_equal(found.neurons[name], chip.neurons[name])
 
