@@ -52,6 +52,8 @@ class Bias(Parameters):
             raise ParameterError(f"unknown role {self.role!r} of a Bias; known: {', '.join(ROLES)}")
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 16:
             raise ParameterError(f"Bias.bits must be a whole number from 2 to 16, not {self.bits!r}")
+        if not isinstance(self.logarithmic, bool):
+            raise ParameterError(f"Bias.logarithmic must be True or False, not {self.logarithmic!r}")
         if not self.low < self.high:
             raise ParameterError(f"Bias.low = {self.low:g} must lie below Bias.high = {self.high:g}")
         if self.role == "reset" and self.logarithmic:

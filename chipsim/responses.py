@@ -74,7 +74,7 @@ class Adc(Parameters):
         """Return the mean of `repeats` readings of each membrane [LSB], and whether any was not to be trusted."""
         shown = np.round(lsb[..., None] + self.noise * rng.standard_normal((*lsb.shape, repeats)))
         shown = np.clip(shown, 0, 2**self.bits - 1)
-        refused = np.any((shown < self.low) | (shown > self.high), axis=-1)
+        refused = ~np.all((shown >= self.low) & (shown <= self.high), axis=-1)
         return np.clip(shown, self.low, self.high).mean(-1), refused
 
 

@@ -328,6 +328,7 @@ def test_impossible_trims_are_refused(trim: dict[str, NDArray[np.float64]], sent
         ({"bits": 1}, "Bias.bits must be a whole number from 2 to 16, not 1"),
         ({"bits": True}, "Bias.bits must be a whole number"),
         ({"bits": 8.0}, "Bias.bits must be a whole number"),
+        ({"logarithmic": "no"}, "Bias.logarithmic must be True or False, not 'no'"),
         ({"low": 2.0}, "Bias.low = 2 must lie below Bias.high = 2"),
         ({"low": 0.0}, "Bias.low = 0 must lie above 0: a Bias of the gain is a factor"),
         ({"role": "reset", "low": -1.0}, "a Bias of the reset moves it by offsets: give logarithmic=False"),
