@@ -2,6 +2,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import chipsim as cs
+from chipsim import responses
 from chipsim.calibration import BIASES, STAGES, Calibrated
 from chipsim.circuits import Circuit
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.network import Network
+from chipsim.population import drive_bank
 from chipsim.streams import stream
 
 FAST = cs.Torch(dtype="float64", device="cpu", compile=False)
@@ -255,6 +258,21 @@ def test_a_noisy_chip_is_calibrated_as_its_noise_lets_it() -> None:
     found = calibrated(chip, tuple(dataclasses.replace(b, bits=6) for b in BIASES), repeats=16, engine=cs.Torch())
     for role in ("gain", "threshold", "reset"):
         assert rms(hidden(found.chip, role)) < 0.5 * rms(hidden(chip, role))
+
+
+def test_no_measurement_meets_the_noise_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[int] = []
+
+    def spied(*given: Any, **options: Any) -> None:
+        parameters, inputs = given[1:3]
+        if len(parameters["gain"]) == 20:  # the die, not the host's nominal neurons
+            met.extend(range(options["first"], options["first"] + inputs.shape[-2]))
+        drive_bank(*given, **options)
+
+    monkeypatch.setattr(responses, "drive_bank", spied)
+    chip = die(effects=(cs.Mismatch(sigma=0.2), cs.MembraneNoise(sigma=0.01)), neurons=20)
+    calibrated(chip, (cs.Bias(role="gain", bits=2), cs.Bias(role="threshold", bits=2)), repeats=3)
+    assert len(set(met)) == len(met) == (2 + 3) * 3 + (2 + 3) * 3 * 16
 
 
 def test_read_outs_are_calibrated_beside_the_neurons() -> None:
