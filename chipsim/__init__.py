@@ -39,7 +39,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chipsim.calibration import Adc as Adc
     from chipsim.calibration import Bias as Bias
     from chipsim.calibration import Calibrated as Calibrated
     from chipsim.calibration import calibrate as calibrate
@@ -111,6 +110,7 @@ if TYPE_CHECKING:
     from chipsim.population import bench as bench
     from chipsim.population import step_error as step_error
     from chipsim.probe import Record as Record
+    from chipsim.responses import Adc as Adc
     from chipsim.rules import Decolle as Decolle
     from chipsim.rules import Delta as Delta
     from chipsim.rules import LocalTandem as LocalTandem
@@ -125,7 +125,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "population": ("bench", "step_error"),
-    "calibration": ("Adc", "Bias", "Calibrated", "calibrate"),
+    "calibration": ("Bias", "Calibrated", "calibrate"),
     "chip": ("Chip", "ChipDesign", "fabricate"),
     "circuits": (
         "BRAINSCALES2",
@@ -194,6 +194,7 @@ _MODULES = {
     "mapping": ("Avoid",),
     "network": ("Network",),
     "probe": ("Record",),
+    "responses": ("Adc",),
     "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
     "writers": ("Accumulate", "Direct", "PulseTrain", "SignPulses", "StochasticPulses", "WriteVerify"),
 }

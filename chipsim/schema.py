@@ -10,6 +10,7 @@ DIMENSIONS: dict[str, tuple[str, str]] = {
     "neuron": ("1", "neuron of the layer"),
     "row": ("1", "row of the array, bias rows last"),
     "column": ("1", "column of the array"),
+    "parameter": ("1", "role of a circuit's parameter"),
     "cell": ("1", "cell, in the order asked for"),
     "current": ("A", "input current"),
     "time": ("s", "time since the start of the window"),

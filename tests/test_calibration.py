@@ -2,6 +2,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import chipsim as cs
+from chipsim import responses
 from chipsim.calibration import BIASES, STAGES, Calibrated
 from chipsim.circuits import Circuit
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.network import Network
+from chipsim.population import drive_bank
 from chipsim.streams import stream
 
 FAST = cs.Torch(dtype="float64", device="cpu", compile=False)
@@ -69,7 +72,8 @@ def test_the_residual_spread_is_below_that_at_the_median_code(circuit: Circuit, 
 @pytest.mark.parametrize("circuit", [cs.IF(), cs.CurrentLIF()], ids=["IF", "CurrentLIF"])
 def test_circuits_are_calibrated_in_the_roles_that_they_have(circuit: Circuit) -> None:
     chip = die(circuit, neurons=20)
-    found = calibrated(chip, tuple(dataclasses.replace(b, bits=6) for b in BIASES if b.role in circuit.roles))
+    biases = tuple(dataclasses.replace(bias, bits=6) for bias in BIASES if bias.role in circuit.roles)
+    found = calibrated(chip, biases, step=1e-3)
     assert set(found.report.parameter.values) == set(circuit.roles)
     for role in circuit.roles:
         assert rms(hidden(found.chip, role)) < 0.3 * rms(hidden(chip, role))
@@ -118,8 +122,16 @@ def test_a_role_is_searched_after_those_that_it_depends_on() -> None:
     assert rms(hidden(behind.chip, "threshold")) < 0.1 * rms(hidden(alone.chip, "threshold"))
 
 
+def test_a_second_round_undoes_what_a_first_could_not_know() -> None:
+    """The exponential of an AdEx lifts its rest, from which heights are counted, by what the threshold leaves it."""
+    chip = die(cs.BRAINSCALES2, effects=(cs.Mismatch(sigma=0.2, kinds=("threshold",)),), neurons=30)
+    biases = (cs.Bias(role="gain", bits=8), cs.Bias(role="threshold", bits=7))
+    once, twice = (rms(hidden(calibrated(chip, biases, rounds=n, step=COARSE).chip, "gain")) for n in (1, 2))
+    assert twice < 0.5 * once
+
+
 def test_the_same_chip_and_seed_give_the_same_codes() -> None:
-    biases = (cs.Bias(role="gain", bits=6), cs.Bias(role="threshold", bits=4))
+    biases = (cs.Bias(role="gain", bits=3), cs.Bias(role="threshold", bits=2))
     one, again, other = (calibrated(die(neurons=20), biases, seed=seed) for seed in (0, 0, 1))
     assert one.report.identical(again.report)
     assert one.chip.hash == again.chip.hash != other.chip.hash
@@ -132,6 +144,11 @@ def test_the_first_neurons_alone_are_calibrated() -> None:
     found = calibrated(chip, (GAIN,), neurons=10).chip
     np.testing.assert_array_equal(found.neurons["gain"][10:], chip.neurons["gain"][10:])
     assert np.abs(hidden(found, "gain")[:10]).max() < 0.05
+    last = calibrated(found, (dataclasses.replace(GAIN, bits=2),), neurons=5).chip
+    np.testing.assert_array_equal(last.trim["neurons/gain"][5:], found.trim["neurons/gain"][5:])
+    np.testing.assert_array_equal(
+        cs.bench(cs.LIF(), last, current=1e-9, duration=1e-3, neurons=60).v[0, 0], last.neurons["gain"]
+    )
     for name in set(chip.neurons) - {"gain"}:
         np.testing.assert_array_equal(found.neurons[name], chip.neurons[name])
 
@@ -243,6 +260,21 @@ def test_a_noisy_chip_is_calibrated_as_its_noise_lets_it() -> None:
         assert rms(hidden(found.chip, role)) < 0.5 * rms(hidden(chip, role))
 
 
+def test_no_measurement_meets_the_noise_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[int] = []
+
+    def spied(*given: Any, **options: Any) -> None:
+        parameters, inputs = given[1:3]
+        if len(parameters["gain"]) == 20:  # the die, not the host's nominal neurons
+            met.extend(range(options["first"], options["first"] + inputs.shape[-2]))
+        drive_bank(*given, **options)
+
+    monkeypatch.setattr(responses, "drive_bank", spied)
+    chip = die(effects=(cs.Mismatch(sigma=0.2), cs.MembraneNoise(sigma=0.01)), neurons=20)
+    calibrated(chip, (cs.Bias(role="gain", bits=2), cs.Bias(role="threshold", bits=2)), repeats=3)
+    assert len(set(met)) == len(met) == (2 + 3) * 3 + (2 + 3) * 3 * 16
+
+
 def test_read_outs_are_calibrated_beside_the_neurons() -> None:
     chip = die()
     found = calibrated(calibrated(chip, (GAIN,)).chip, readouts=True)
@@ -314,6 +346,7 @@ def test_impossible_trims_are_refused(trim: dict[str, NDArray[np.float64]], sent
         ({"bits": 1}, "Bias.bits must be a whole number from 2 to 16, not 1"),
         ({"bits": True}, "Bias.bits must be a whole number"),
         ({"bits": 8.0}, "Bias.bits must be a whole number"),
+        ({"logarithmic": "no"}, "Bias.logarithmic must be True or False, not 'no'"),
         ({"low": 2.0}, "Bias.low = 2 must lie below Bias.high = 2"),
         ({"low": 0.0}, "Bias.low = 0 must lie above 0: a Bias of the gain is a factor"),
         ({"role": "reset", "low": -1.0}, "a Bias of the reset moves it by offsets: give logarithmic=False"),
@@ -352,6 +385,7 @@ def test_impossible_converters_are_refused(fields: dict[str, object], sentence: 
         ({"neurons": 0}, "neurons must be a whole number from 1 to the chip's 60, not 0"),
         ({"neurons": 61}, "neurons must be a whole number from 1 to the chip's 60"),
         ({"neurons": 5, "readouts": True}, "neurons must be a whole number from 1 to the chip's 4, not 5"),
+        ({"rounds": 1.5}, "rounds must be a whole number of at least 1, not 1.5"),
         ({"repeats": 0}, "repeats must be a whole number of at least 1, not 0"),
         ({"step": 0.0}, "step must be above 0 s and finite"),
         ({"step": math.inf}, "step must be above 0 s and finite"),
