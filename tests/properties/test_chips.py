@@ -91,7 +91,7 @@ def test_saved_chips_come_back(tmp_path_factory: pytest.TempPathFactory, chip: C
 def test_measured_chips_come_back(tmp_path_factory: pytest.TempPathFactory, drawn: Chip, seed: int) -> None:
     rng = np.random.default_rng(seed)
     measured = {
-        f"{place}/{effect.name}/{kind}": rng.random(values.shape)
+        f"{place}/{effect.name}/{kind}": np.nan_to_num(values) * rng.uniform(0.9, 1.1, values.shape)
         for place, bank in (("neurons", drawn.frozen_neurons), ("tiles/1", drawn.tile(1)))
         for effect, frozen in zip(drawn.design.acting, bank, strict=True)
         for kind, values in frozen.items()
