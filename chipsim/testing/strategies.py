@@ -35,7 +35,24 @@ from chipsim.circuits import (
     DynapSE,
     Integrator,
 )
-from chipsim.devices import RRAM_MILO_2021, Device, Ideal, Rram
+from chipsim.devices import (
+    PCM_HERMES,
+    PCM_HERMES_PAIR,
+    PCM_JOSHI_2020,
+    PCM_NANDAKUMAR_2019,
+    RRAM_MILO_2021,
+    Cmo,
+    Device,
+    Exponential,
+    Ideal,
+    Linear,
+    Pcm,
+    Pulsed,
+    Relaxing,
+    Rram,
+    Sonos,
+)
+from chipsim.devices.curves import Polynomial
 from chipsim.effects import (
     BrokenLines,
     Converters,
@@ -46,12 +63,16 @@ from chipsim.effects import (
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SenseAmplifiers,
     SiliconMismatch,
     SpikeLoss,
     StuckCells,
+    TelegraphNoise,
+    WireResistance,
 )
 from chipsim.network import Conv2d, Dense, Layer, Network
 from chipsim.streams import stream
+from chipsim.wires import Ends
 
 Array = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -168,38 +189,182 @@ def readouts(draw: st.DrawFn) -> Circuit:
     return Integrator(v_unit=draw(_between(0.5, 2.0)), v_rest=draw(_between(-0.2, 0.2)), gain=draw(_between(0.5, 2.0)))
 
 
-@st.composite
-def devices(draw: st.DrawFn) -> Device:
-    """Ideal and resistive cells of random range, levels and programming noise, and the measured preset."""
-    levels = draw(st.none() | st.integers(2, 64))
-    g_max = draw(_between(1e-6, 1e-3))
+def _range(draw: st.DrawFn, low: float = 1e-6, high: float = 1e-3) -> dict[str, Any]:
+    """A conductance range with g_max [S] within low .. high, from 0 or from a share of it on, and levels or none."""
+    g_max = draw(_between(low, high))
     g_min = g_max * draw(st.just(0.0) | _between(0.01, 0.5))
-    ideal = Ideal(g_min=g_min, g_max=g_max, levels=levels)
-    offset, slope = draw(strengths(0.05)), draw(_between(-0.05, 0.05))
-    rram = Rram(g_min=g_min, g_max=g_max, levels=levels, sigma_offset=offset * g_max, sigma_slope=slope)
-    return draw(st.sampled_from([ideal, rram, RRAM_MILO_2021, replace(RRAM_MILO_2021, levels=levels)]))
+    return {"g_min": g_min, "g_max": g_max, "levels": draw(st.none() | st.integers(2, 64))}
+
+
+def _ideal(draw: st.DrawFn) -> Ideal:
+    return Ideal(**_range(draw))
+
+
+def _rram(draw: st.DrawFn) -> Rram:
+    """Cells of any noise, none too, and the measured ones with any number of levels."""
+    if draw(st.booleans()):
+        return replace(RRAM_MILO_2021, levels=draw(st.just(32) | st.none() | st.integers(2, 64)))
+    span = _range(draw)
+    offset, slope = draw(strengths(0.05)), draw(st.just(0.0) | _between(-0.04, -0.001) | _between(0.001, 0.04))
+    return Rram(**span, sigma_offset=offset * span["g_max"], sigma_slope=slope)
+
+
+def _relaxing(draw: st.DrawFn) -> Relaxing:
+    """Cells whose spread grows with one to three times, the last of which ends what was measured."""
+    span = _range(draw)
+    times = sorted(draw(st.sets(st.sampled_from([1e-2, 1.0, 60.0, 3600.0, 86_400.0]), min_size=1, max_size=3)))
+    powers = [draw(_between(0.005, 0.03)), *draw(st.lists(_between(0.0, 0.02), max_size=2))]
+    size, spreads = span["g_max"] / 1e-6, []
+    for _ in times:
+        spreads.append(Polynomial(powers=tuple(size * power for power in powers)))
+        size *= draw(_between(1.1, 1.5))
+    until = times[-1] if len(times) > 1 else 1.0  # with one time they stand still
+    return Relaxing(**span, times=tuple(times), spreads=tuple(spreads), measured_until=until)
+
+
+def _cmo(draw: st.DrawFn) -> Cmo:
+    """Cells of a range that is wide against what they move, which relax downwards."""
+    g_min = draw(_between(9e-6, 40e-6))
+    return Cmo(
+        g_min=g_min,
+        g_max=min(88.19e-6, g_min + draw(_between(30e-6, 80e-6))),
+        levels=draw(st.none() | st.integers(2, 64)),
+        t_read=draw(_between(1e-9, 1e-2)),
+        spread=Polynomial(powers=(draw(_between(1e-3, 0.3)), draw(_between(0.0, 0.02)))),
+        shift=draw(_between(-0.3, 0.0)),
+        slope=draw(_between(0.01, 0.1)),
+        offset=draw(_between(0.0, 0.5)),
+        noise=draw(_between(1e-3, 0.1)),
+        measured_until=draw(_UNTIL),
+    )
+
+
+def _pcm(draw: st.DrawFn) -> Pcm:
+    """Cells of any time of first measurement and of reading, with the curves of the measured ones or simple ones."""
+    span = _range(draw, 1e-6, 1e-4)
+    preset = draw(st.sampled_from([PCM_NANDAKUMAR_2019, PCM_JOSHI_2020, PCM_HERMES, PCM_HERMES_PAIR]))
+    return replace(
+        preset,
+        **span,
+        t_0=draw(_between(1.0, 1e3)),
+        t_read=draw(_between(1e-9, 1e-2)),
+        measured_until=draw(_UNTIL),
+        drift_mean=draw(st.just(preset.drift_mean) | _constants(0.0, 0.1)),
+        drift_std=draw(st.just(preset.drift_std) | _constants(0.001, 0.05)),
+        noise=draw(st.just(preset.noise) | _constants(0.001, 0.2)),
+    )
+
+
+def _constants(low: float, high: float) -> st.SearchStrategy[Polynomial]:
+    return _between(low, high).map(lambda value: Polynomial(powers=(value,)))
+
+
+def _sonos(draw: st.DrawFn) -> Sonos:
+    """Cells of currents that were measured well: below some 100 nA the fit of the drift leaves zero."""
+    return Sonos(**_range(draw, 2e-6, 9e-6), measured_until=draw(_between(3600.0, 5 * 86_400.0)))
+
+
+def _pulsed(draw: st.DrawFn) -> Pulsed:
+    """Cells with a step of any form, spread and noise that leaves them an answer to twenty pulses."""
+    step = draw(_between(1e-4, 0.02))
+    slope = _between(0.0, 1.0)
+    linear = Linear(up=draw(slope), down=draw(slope), spread=draw(strengths(0.2)), additive_noise=draw(st.booleans()))
+    factor = _between(-1.5, 0.0)
+    exponential = Exponential(
+        a_up=draw(factor), a_down=draw(factor), gamma_up=draw(_between(0.1, 2.0)), gamma_down=draw(_between(0.1, 2.0))
+    )
+    return Pulsed(
+        **_range(draw),
+        step=step,
+        step_spread=draw(strengths(0.8)),
+        log_normal=draw(st.booleans()),
+        asymmetry=draw(_between(-0.5, 0.5)),
+        asymmetry_spread=draw(strengths(0.1)),
+        top=draw(_between(0.5, 1.5)),
+        bottom=draw(_between(-1.5, -0.5)),
+        top_spread=draw(strengths(0.5)),
+        bottom_spread=draw(strengths(0.5)),
+        cycle=draw(strengths(5.0)),
+        write_noise=draw(strengths(0.05)) / step,
+        response=draw(st.sampled_from([linear, exponential])),
+    )
+
+
+_UNTIL = st.just(1e12) | _between(1.0, 1e6)
+_DEVICE_KINDS: dict[type[Device], Callable[[st.DrawFn], Device]] = {
+    Ideal: _ideal,
+    Rram: _rram,
+    Relaxing: _relaxing,
+    Cmo: _cmo,
+    Pcm: _pcm,
+    Sonos: _sonos,
+    Pulsed: _pulsed,
+}
+
+
+@st.composite
+def devices(draw: st.DrawFn, kinds: Sequence[type[Device]] = tuple(_DEVICE_KINDS)) -> Device:
+    """Cells of every kind, or of `kinds`, of random range, levels, spread, ageing, read noise and answer to pulses.
+
+    Those that age or fluctuate do so by more than nothing, within a range where the conformance suite holds.
+    """
+    return _DEVICE_KINDS[draw(st.sampled_from(list(kinds)))](draw)
 
 
 _BITS = st.just(0) | st.integers(2, 12)
+_OHMS = st.just(0.0) | _between(0.1, 100.0)
+_ENDS: st.SearchStrategy[Ends] = st.sampled_from(["near", "far", "both"])
+
+
+def _silicon(draw: st.DrawFn, max_strength: float) -> SiliconMismatch:
+    return SiliconMismatch(
+        scale=draw(strengths(max_strength)),
+        gradient=draw(_between(0.01, 0.5)),
+        edge_rows=draw(_between(0.8, 1.2)),
+        edge_columns=draw(_between(0.8, 1.2)),
+        outliers_weight=draw(strengths(0.2)),
+        outliers_bias=draw(strengths(0.2)),
+        core_rows=draw(st.integers(1, 20)),
+        core_columns=draw(st.integers(1, 20)),
+        lot=draw(st.integers(0, 3)),
+        transistor_cells=draw(st.booleans()),
+    )
+
+
+def _wires(draw: st.DrawFn) -> WireResistance:
+    return WireResistance(
+        row=draw(_OHMS),
+        column=draw(_OHMS),
+        source=draw(_OHMS),
+        terminal=draw(_OHMS),
+        access=draw(_OHMS),
+        drive=draw(_ENDS),
+        sense=draw(_ENDS),
+        refresh=draw(st.integers(1, 100)),
+    )
 
 
 @st.composite
 def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
     """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`: all but
-    HotNeurons, which not every circuit can have.
+    HotNeurons and CircuitNoise, which not every circuit can have.
     """
+    size = strengths(max_strength)
     every: list[Effect] = [
-        Mismatch(sigma=draw(strengths(max_strength))),
-        MembraneNoise(sigma=draw(strengths(max_strength))),
-        DeadNeurons(rate=draw(strengths(max_strength))),
-        DriverNoise(sigma=draw(strengths(max_strength))),
-        SpikeLoss(rate=draw(strengths(max_strength))),
-        StuckCells(rate=draw(strengths(max_strength)), at_max=draw(_between(0.0, 1.0))),
-        ReadNoise(sigma=draw(strengths(max_strength)), relative_to=draw(st.sampled_from(["range", "cell"]))),
-        SiliconMismatch(scale=draw(strengths(max_strength)), transistor_cells=draw(st.booleans())),
-        BrokenLines(rate=draw(strengths(max_strength))),
-        FailingTiles(rate=draw(strengths(max_strength))),
+        Mismatch(sigma=draw(size)),
+        MembraneNoise(sigma=draw(size)),
+        DeadNeurons(rate=draw(size)),
+        DriverNoise(sigma=draw(size)),
+        SpikeLoss(rate=draw(size)),
+        StuckCells(rate=draw(size), at_max=draw(_between(0.0, 1.0))),
+        ReadNoise(sigma=draw(size), relative_to=draw(st.sampled_from(["range", "cell"]))),
+        BrokenLines(rate=draw(size)),
+        FailingTiles(rate=draw(size)),
         Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),
+        SenseAmplifiers(gain=draw(size), offset=draw(size), noise=draw(size), hold=draw(size)),
+        TelegraphNoise(share=draw(size), depth=draw(size), occupancy=draw(_between(0.0, 1.0))),
+        _silicon(draw, max_strength),
+        _wires(draw),
     ]
     chosen = draw(st.permutations(every))
     return tuple(chosen[: draw(st.integers(0, len(every)))])

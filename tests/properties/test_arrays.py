@@ -9,7 +9,7 @@ from chipsim.crossbar import Crossbar
 from chipsim.devices import Device, Ideal
 from chipsim.mapping import place
 from chipsim.network import Network
-from chipsim.streams import stream
+from chipsim.streams import Draw, stream
 from chipsim.testing import strategies
 
 
@@ -17,7 +17,8 @@ from chipsim.testing import strategies
 def test_weights_come_back_from_their_pairs(device: Device, w_max: float, seed: int, rows: int, columns: int) -> None:
     rng = stream(seed, "test", "weights")
     wanted = rng.uniform(-1.5 * w_max, 1.5 * w_max, (rows, columns))
-    array = Crossbar(device=device, effects=(), w_max=w_max)
+    frozen = device.fabricate((2, rows, columns), Draw(seed, "device", ("tile", 0)))
+    array = Crossbar(device=device, effects=(), w_max=w_max, frozen=frozen)
     cells = array.programme(None, wanted, rng, 2.5)
     held = (cells.target[0] - cells.target[1]) / array.g_scale
     level = w_max / (device.levels - 1) if device.levels else 0.0

@@ -48,6 +48,8 @@ def test_another_network_meets_the_same_mismatch(one: Network, other: Network, c
     for (effect, cells), (same, others) in frozen:
         assert effect == same
         for kind, values in cells.items():
+            if kind in effect.moments:  # not frozen
+                continue
             np.testing.assert_array_equal(values[:, :rows, :columns], others[kind][:, :rows, :columns])
 
 
@@ -58,8 +60,12 @@ def test_the_first_samples_come_out_the_same_alone_or_with_more(
 ) -> None:
     inputs = data.draw(strategies.inputs(network, max_samples=6))
     first = data.draw(st.integers(1, len(inputs)))
-    together, alone = (deploy(network, chip, window=4).outputs(rows) for rows in (inputs, inputs[:first]))
-    np.testing.assert_allclose(together[:first], alone, rtol=1e-12, atol=1e-12)
+    found = []
+    for rows in (inputs, inputs[:first]):
+        snn = deploy(network, chip, window=4)
+        with snn.held():  # cells that age are read at the end of a batch
+            found.append(snn.outputs(rows))
+    np.testing.assert_allclose(found[0][:first], found[1], rtol=1e-12, atol=1e-12)
 
 
 def test_the_first_samples_come_out_the_same_across_full_batches() -> None:
