@@ -12,6 +12,7 @@ from chipsim.effects import (
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SenseAmplifiers,
     SiliconMismatch,
     StuckCells,
 )
@@ -30,6 +31,7 @@ VARIANTS: dict[str, Effect] = {
     "DYNAP_SE2_DIE": DYNAP_SE2_DIE,
     "DYNAP_SE2_FAST": DYNAP_SE2_FAST,
     "SiliconMismatch of cells too": SiliconMismatch(transistor_cells=True, edge_rows=0.9, edge_columns=1.1),
+    "SenseAmplifiers, noisy": SenseAmplifiers(noise=0.3, hold=0.1),
     "StuckCells at g_min": StuckCells(rate=0.1, at_max=0.0),
 }
 EFFECTS = {**{kind.__name__: kind() for kind in ALL}, **VARIANTS}
