@@ -36,7 +36,7 @@ def bench(
     same seed, mismatch, membrane noise and losses of spikes. Without one, nominal circuits. A current i moves a
     membrane by i step / C in a step, or enters the equations of a circuit with a current port.
     Returns v(current, time, neuron), the membrane before reset in the circuit's unit, spikes(current, time, neuron),
-    and for circuits that spike the f-I curve rate(current, neuron) [Hz].
+    and for circuits that spike the f-I curve rate(current, neuron) [Hz] and threshold(neuron) in the circuit's unit.
 
     >>> from chipsim.circuits import IF
     >>> float(bench(IF(), current=[0.0, 301e-12], duration=0.02).rate.max())  # 0.301 V a step: every second step
@@ -55,9 +55,10 @@ def bench(
     circuit.check_step(seconds)
     states: list[StageState] = []
     steps = round(length / seconds)
+    parameters = _bank(circuit, chip, neurons)
     drive_bank(
         circuit,
-        _bank(circuit, chip, neurons),
+        parameters,
         currents[:, None],
         drive=np.full(neurons, circuit.per_ampere(seconds)),
         chip=chip,
@@ -68,6 +69,9 @@ def bench(
         v=True,
     )
     found = _dataset(circuit, states, currents, seconds)
+    if "threshold" in circuit.roles:
+        values = parameters[circuit.roles["threshold"]]
+        found["threshold"] = variable(("neuron",), values, circuit.membrane_unit, "threshold")
     return found.assign_attrs(chip.provenance) if chip else found
 
 

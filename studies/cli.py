@@ -34,9 +34,11 @@ app = typer.Typer(help="Will a spiking network still work on a fabricated chip, 
 study_app = typer.Typer(help="Run and show studies: one question each, over many chips.", **SETTINGS)
 data_app = typer.Typer(help="Find and download data sets.", **SETTINGS)
 app.add_typer(study_app, name="study")
+show_app = typer.Typer(help="Draw what a device or a circuit does.", **SETTINGS)
 app.add_typer(data_app, name="data")
 export_app = typer.Typer(help="Write what other simulators read.", **SETTINGS)
 app.add_typer(export_app, name="export")
+app.add_typer(show_app, name="show")
 
 
 class UsageError(ChipsimError):
@@ -295,6 +297,47 @@ def _table(array: "xr.DataArray") -> Table:
 
 def _plain(value: float | int | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+FIGURE = typer.Option(metavar="FILE", help="Where the figure goes (png, pdf, svg). [default: NAME.png]")
+
+
+@show_app.command("device")
+def show_device(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or kind of device, as pcm-hermes or pcm.")],
+    figure: Annotated[Path | None, FIGURE] = None,
+) -> None:
+    """Draw a population of memory cells: programming, and what they have of drift, read noise and pulses."""
+    from studies import show
+
+    known = show.all_devices()
+    name = _among("device", name.lower(), known)
+    _save("device", known[name], figure, name)
+
+
+@show_app.command("circuit")
+def show_circuit(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or kind of circuit, as dynap-se2 or lif.")],
+    figure: Annotated[Path | None, FIGURE] = None,
+    sigma: Annotated[float, typer.Option(help="The mismatch of the neurons.", min=0)] = 0.2,
+    seed: Annotated[int, typer.Option(help="The seed of the chip.", min=0)] = 0,
+) -> None:
+    """Draw what fabricated neurons do over time, and their f-I curves beside the nominal one."""
+    from studies import show
+
+    known = show.all_circuits()
+    name = _among("circuit", name.lower(), known)
+    _save("circuit", show.benched(name, known[name], sigma=sigma, seed=seed), figure, name)
+
+
+def _save(kind: str, subject: Any, figure: Path | None, name: str) -> None:
+    from chipsim import plots
+
+    path = figure if figure is not None else Path(f"{shown(name)}.png")
+    plots.save(kind, subject, path)
+    _say(f"Figure: {path}")
 
 
 # ---------------------------------------------------------------------------------------- data and machine

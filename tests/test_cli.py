@@ -10,14 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
 import chipsim as cs
 import studies
-from chipsim import results
+from chipsim import devices, results
+from chipsim.chip import ChipDesign, fabricate
+from chipsim.circuits import DYNAP_SE2, IF
+from chipsim.effects import Mismatch
+from chipsim.population import bench
 from chipsim.study import Study, run
-from studies import cli, doctor
+from studies import cli, doctor, show
 
 FIXTURE = Path(__file__).parent / "studies_fixture"
 Run = Callable[..., tuple[int, str, str]]
@@ -54,13 +59,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_lists_the_commands(chipsim: Run) -> None:
     code, out, _ = chipsim("--help")
     assert code == 0
-    for word in ("demo", "study", "data", "export", "doctor", "--version", "--debug"):
+    for word in ("demo", "study", "show", "data", "export", "doctor", "--version", "--debug"):
         assert word in out
 
 
 @pytest.mark.parametrize(
-    "command", [["study"], ["data"], ["study", "run"], ["study", "show"], ["export", "spice"], ["demo"], ["doctor"]]
-)
+    "command",
+    [["study"], ["data"], ["show"], ["study", "run"], ["study", "show"], ["show", "device"], ["show", "circuit"],
+     ["export", "spice"], ["demo"], ["doctor"]],
+)  # fmt: skip
 def test_every_command_has_help(command: list[str], chipsim: Run) -> None:
     code, out, _ = chipsim(*command, "--help")
     assert code == 0
@@ -146,6 +153,9 @@ def test_run_stores_what_xarray_opens(chipsim: Run, tmp_path: Path) -> None:
         (["study", "run", "toy", "--chip", "1"], "No such option: --chip"),
         (["study", "run"], "Missing argument"),
         (["studdy"], "No such command 'studdy'"),
+        (["show", "device", "pcm-hermse"], "unknown device 'pcm-hermse'; did you mean 'pcm-hermes'? Known: "),
+        (["show", "circuit", "dynap-s2"], "unknown circuit 'dynap-s2'; did you mean 'dynap-se2'? Known: "),
+        (["show", "circuit", "lif", "--sigma", "-1"], "Invalid value for '--sigma'"),
         (["data", "get", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["export", "spice", "til"], "unknown kind of netlist 'til'; did you mean 'tile'?"),
         (["export", "spice", "tile", "--side", "up"], "unknown side 'up'; "),
@@ -208,6 +218,33 @@ def test_ctrl_c_anywhere_is_130(chipsim: Run, monkeypatch: pytest.MonkeyPatch) -
     code, _, err = chipsim("study", "show", "a.h5")
     assert code == 130
     assert "Traceback" not in err
+
+
+def test_show_draws_devices_and_circuits_by_name(chipsim: Run, tmp_path: Path) -> None:
+    assert chipsim("show", "device", "PCM_HERMES")[:2] == (0, "Figure: pcm-hermes.png\n")
+    assert chipsim("show", "device", "ideal", "--figure", "cell.svg")[:2] == (0, "Figure: cell.svg\n")
+    assert chipsim("show", "circuit", "brainscales2", "--sigma", "0.1")[:2] == (0, "Figure: brainscales2.png\n")
+    assert chipsim("show", "circuit", "Integrator")[0] == 0
+    names = {"pcm-hermes.png", "cell.svg", "brainscales2.png", "integrator.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_every_preset_can_be_shown() -> None:
+    presets = {name for name, part in vars(devices).items() if isinstance(part, devices.Device)}
+    assert {*(name.lower() for name in presets), "pcm", "pulsed"} <= set(show.all_devices())
+    assert {"dynap_se1", "brainscales2", "lif", "integrator"} <= set(show.all_circuits())
+
+
+def test_what_is_shown_of_a_circuit_is_fabricated_neurons_beside_a_nominal_one() -> None:
+    found = show.benched("if", IF(), sigma=0.2, seed=3)
+    chip = fabricate(ChipDesign(circuit=IF(), effects=(Mismatch(sigma=0.2),)), 3)
+    np.testing.assert_array_equal(found["threshold"], chip.neurons["v_threshold"][: show.NEURONS])
+    assert float(found["current"][-1]) == pytest.approx(0.6e-9 * IF().v_threshold / 0.6)
+    np.testing.assert_allclose(
+        found["nominal"], bench(IF(), current=found["current"], duration=0.1, step=1e-4).rate[:, 0]
+    )
+    assert found.attrs["title"] == "IF: 60 neurons as fabricated, mismatch of 20 %"
+    assert show.benched("dynap_se2", DYNAP_SE2, sigma=0.1, seed=0).attrs["title"].startswith("DYNAP_SE2 (DynapSE): 60")
 
 
 def test_data_list_says_how_to_get_what_is_missing(

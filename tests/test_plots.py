@@ -222,7 +222,10 @@ def test_what_is_drawn_is_what_the_numbers_say() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda path: plots.save("pie", SIGMA, path / "a.png"), "unknown figure 'pie'; known: array_map, comparison"),
+        (
+            lambda path: plots.save("pie", SIGMA, path / "a.png"),
+            "unknown figure 'pie'; known: array_map, circuit, comparison",
+        ),
         (lambda path: plots.save("degradation", SIGMA, path / "a.xyz"), "type 'xyz'; take png"),
         (lambda path: degradation.data(SIGMA, variable="loss"), "no variable 'loss'; it has accuracy"),
         (lambda path: degradation.data(SIGMA, factor="tau"), "does not depend on 'tau'"),

@@ -57,7 +57,10 @@ class SenseAmplifiers(Effect):
         return self.offset * frozen["offset"][0].sum(-2)
 
     def column_variance(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
-        return self.noise**2 * (frozen["offset"][0] != 0).sum(-2) if self.noise else None
+        if not self.noise:
+            return None
+        offset = frozen["offset"][0]
+        return ((offset * 0.0 + self.noise**2) * (offset != 0)).sum(-2)  # in the precision of the array
 
     def measure(self, seen: Seen) -> dict[str, float]:
         heads = np.concatenate([cells["offset"].ravel() != 0 for cells in seen.cells])

@@ -1,7 +1,8 @@
 """Figures: `data(dataset)` gives the numbers, `draw(axes, data)` the drawing; one module each, registered in ALL.
 
 A module of several panels says so in PANELS = (rows, columns) and draws on an array of axes; SIZE is that of its
-picture in inches. One that defines `words(data)` has something to say beside the tables of a result.
+picture in inches. One whose panels depend on the numbers has a function `layout(data)` that returns both. One that
+defines `words(data)` has something to say beside the tables of a result.
 
 Only this folder imports matplotlib, and only when something is drawn.
 """
@@ -12,39 +13,53 @@ from typing import Any
 
 import xarray as xr
 
+from chipsim.devices import Device
 from chipsim.errors import ParameterError
 from chipsim.plots import (
     array_map,
     canvas,
+    circuit,
     comparison,
     degradation,
+    device,
     die,
     headlines,
     learning_curve,
     non_idealities,
     over_time,
+    population,
+    traces,
 )
 from chipsim.results import replace_file
 
 ALL: dict[str, ModuleType] = {
     "array_map": array_map,
+    "circuit": circuit,
     "comparison": comparison,
     "degradation": degradation,
+    "device": device,
     "die": die,
     "headlines": headlines,
     "learning_curve": learning_curve,
     "non_idealities": non_idealities,
     "over_time": over_time,
+    "population": population,
+    "traces": traces,
 }
 
 
-def save(name: str, dataset: xr.Dataset, path: Path) -> None:
-    """Draw the figure called `name` of `dataset` into `path`; the ending says the format (png, pdf, svg)."""
+def save(name: str, dataset: xr.Dataset | Device, path: Path) -> None:
+    """Draw the figure called `name` of `dataset` into `path`; the ending says the format (png, pdf, svg).
+
+    dataset: what the figure's `data` takes: a result, or a device for the figure of devices.
+    """
     if name not in ALL:
         raise ParameterError(f"unknown figure {name!r}; known: {', '.join(ALL)}")
     module = ALL[name]
     numbers = module.data(dataset)
-    layout = {key.lower(): getattr(module, key) for key in ("PANELS", "SIZE") if hasattr(module, key)}
+    layout: dict[str, Any] = {key.lower(): getattr(module, key) for key in ("PANELS", "SIZE") if hasattr(module, key)}
+    if hasattr(module, "layout"):
+        layout["panels"], layout["size"] = module.layout(numbers)
     content = canvas.render(lambda axes: module.draw(axes, numbers), path.suffix.lstrip(".") or "png", **layout)
     replace_file(path, content)
 

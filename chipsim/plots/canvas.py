@@ -1,6 +1,7 @@
 """The one place that imports matplotlib: the look of all figures, and a picture of one of them as bytes."""
 
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,19 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.8,
     "legend.frameon": False,
 }
+PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"}
+
+
+def prefixed(unit: str, largest: float) -> tuple[float, str]:
+    """Return by what values are multiplied, and the unit with its prefix, for `largest` to read 1 to 1,000.
+
+    >>> prefixed("S", 25e-6)
+    (1000000.0, 'µS')
+    """
+    if unit == "1" or not 0 < largest < math.inf:
+        return 1.0, unit
+    exponent = min(max(3 * math.floor(math.log10(largest) / 3 + 1e-9), min(PREFIXES)), max(PREFIXES))
+    return 10.0**-exponent, f"{PREFIXES[exponent]}{unit}"
 
 
 def render(

@@ -16,6 +16,7 @@ from chipsim.effects import (
     MembraneNoise,
     Mismatch,
     ReadNoise,
+    SenseAmplifiers,
     SiliconMismatch,
     StuckCells,
 )
@@ -39,6 +40,7 @@ VARIANTS: dict[str, Effect] = {
     "FailingTiles by place": FailingTiles(rate=0.0, places=(1,)),
     "BrokenLines by place": BrokenLines(rate=0.0, word_places=((0, 0, 3, 0), (1, 1, 2, 4)), bit_places=((2, 0, 9, 1),)),
     "StuckCells by place": StuckCells(rate=0.0, at_max=1.0, places=((0, 0, 3, 2), (1, 1, 5, 6))),
+    "SenseAmplifiers, noisy": SenseAmplifiers(noise=0.3, hold=0.1),
     "StuckCells at g_min": StuckCells(rate=0.1, at_max=0.0),
 }
 EFFECTS = {**{kind.__name__: kind() for kind in ALL}, **VARIANTS}

@@ -168,13 +168,15 @@ def keeps_conductances_physical(effect: Effect) -> None:
 
 
 def runs_on_either_kind_of_array(effect: Effect) -> None:
-    """On tensors of PyTorch its hooks on cells give what they give on numpy's arrays."""
+    """On tensors of PyTorch its hooks on cells and columns give what they give on numpy's arrays."""
     chip = _chip(effect)
     device, frozen = chip.design.device, chip.tile(0)[0]
     g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
 
     def hooks(g: AnyArray, frozen: Mapping[str, AnyArray]) -> list[AnyArray]:
-        return [effect.programme(g, frozen), effect.read(g, frozen), effect.variance(g, device.g_max)]
+        columns = [effect.column_offset(frozen), effect.column_variance(frozen)]
+        cells = [effect.programme(g, frozen), effect.read(g, frozen), effect.variance(g, device.g_max)]
+        return cells + [values for values in columns if values is not None]
 
     tensors = hooks(torch.tensor(g), {name: torch.tensor(values) for name, values in frozen.items()})
     for ours, tensor in zip(hooks(g, frozen), tensors, strict=True):
