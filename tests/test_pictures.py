@@ -283,7 +283,8 @@ def test_a_circuit_is_its_traces_and_its_population() -> None:
     ("call", "sentence"),
     [
         (lambda: device.data(LIF()), "this figure is of a device, as .* not of a LIF"),  # type: ignore[arg-type]
-        (lambda: traces.data(benched().drop_vars("v")), "traces need 'v' over time and neuron"),
+        (lambda: traces.data(benched().drop_vars("v")), "traces need 'v' over current or sample, time and neuron"),
+        (lambda: traces.data(benched().isel(current=1)), "traces need 'v' over current or sample"),
         (lambda: population.data(benched().isel(current=[1])), "several currents"),
         (lambda: population.data(benched().isel(current=1)), "several currents"),
     ],

@@ -38,9 +38,12 @@ def data(dataset: xr.Dataset, *, at: int | None = None) -> Traces:
     at: which of the currents or samples; by default the first one at which all of them fire more than once. A result
     of `present` holds no threshold: give it the variable `threshold` (neuron).
     """
-    if "v" not in dataset or not {"time", "neuron"} <= set(dataset["v"].dims):
-        raise ParameterError("traces need 'v' over time and neuron: take bench(), or present() with Record(v=...)")
-    (given,) = set(dataset["v"].dims) - {"time", "neuron"}
+    dims = set(dataset["v"].dims) if "v" in dataset else set()
+    if not {"time", "neuron"} <= dims or len(dims) != 3:
+        raise ParameterError(
+            "traces need 'v' over current or sample, time and neuron: take bench(), or present() with Record(v=...)"
+        )
+    (given,) = dims - {"time", "neuron"}
     few = dataset.isel(neuron=slice(SHOWN))
     fired = few["spikes"] if "spikes" in few else xr.zeros_like(few["v"])
     if at is None:
@@ -79,6 +82,7 @@ def draw(axes: Any, data: Traces) -> None:
     _membranes(above, data, seconds * time)
     if data.input is None:
         below.remove()
+        above.set_subplotspec(above.get_gridspec()[:, 0])
         last = above
     else:
         axes[0, 0].get_gridspec().set_height_ratios([3.2, 1])
