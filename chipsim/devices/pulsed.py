@@ -137,8 +137,8 @@ class Pulsed(Device):
         return (g - self.g_min) / self._unit + self.bottom
 
     def conductance(self, w: AnyArray) -> AnyArray:
-        """Return the conductances [S] of relative weights."""
-        return (w - self.bottom) * self._unit + self.g_min
+        """Return the conductances [S] of relative weights; rounding leaves none below 0."""
+        return namespace(w).clip((w - self.bottom) * self._unit + self.g_min, min=0.0)
 
     def fabricate(self, shape: tuple[int, ...], draw: Draw) -> Frozen:
         def spread(name: str, size: float) -> Array:
