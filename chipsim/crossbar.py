@@ -10,6 +10,7 @@ and an array drives its columns with q = v_unit x W, x [batch, rows]. A layer la
 whose partial sums add as currents, so one product with the whole matrix is exact.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,6 +126,8 @@ class Crossbar:
     ) -> Cells:
         """Write the cells that `moved` to `target` [2, rows, columns] at `time` [s]; all when `cells` is None."""
         xp = namespace(target)
+        if cells is not None and math.isfinite(self.device.endurance):
+            moved = moved & (cells.wear < self.device.endurance)
         g, drawn = self._programmed(target, cells, moved, rng)
         g = self.device.limit(g, self.frozen)
         for effect, frozen in self.effects:
@@ -141,6 +144,8 @@ class Crossbar:
     ) -> Cells:
         """Give every cell `counts` pulses [2, rows, columns], upwards where positive, at `time` [s]."""
         xp = namespace(counts)
+        if math.isfinite(self.device.endurance):
+            counts = xp.where(cells.wear < self.device.endurance, counts, counts * 0.0)
         g, target, written = (xp.asarray(part, copy=True) for part in (cells.g, cells.target, cells.written))
         drawn = None if cells.drawn is None else xp.asarray(cells.drawn, copy=True)
         for stream, place in by_chip(rng):
@@ -169,7 +174,8 @@ class Crossbar:
         """What the cells that moved, or all, are left at, and what was drawn of each for its drift."""
         device, xp = self.device, namespace(target)
         if not device.draws:  # an unwritten cell is where a write would leave it
-            return device.written(target, None), None
+            g = device.written(target, None)
+            return (g if cells is None or not math.isfinite(device.endurance) else xp.where(moved, g, cells.g)), None
         g = xp.empty_like(target) if cells is None else xp.asarray(cells.g, copy=True)
         drawn: AnyArray | None = None
         if device.drifts:

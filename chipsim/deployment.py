@@ -611,7 +611,14 @@ class Deployment:
             "rms deviation of cells from target, share of range": _rms(deviations) / (device.g_max - device.g_min),
             "share of weights clipped at mapping": clipped / total,
         }
-        return [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
+        lines = [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
+        if math.isfinite(device.endurance):
+            worn = np.concatenate([to_numpy(cells.wear).ravel() for cells in self.cells]) / device.endurance
+            for part, size in (("of the cell most written", worn.max()), ("on average", worn.mean())):
+                lines.append(
+                    Entry(effect="wear", part=f"share of endurance, {part}", strength=float(size), measured=float(size))
+                )
+        return lines
 
     def _ageing(self) -> list[Entry]:
         """How cells that obey programming have moved since, and how noisily they are read."""

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from chipsim.crossbar import Cells, Crossbar
-from chipsim.devices import RRAM_MILO_2021, Ideal
+from chipsim.devices import RRAM_MILO_2021, Ideal, Pulsed
 from chipsim.effects import Mismatch, StuckCells
-from chipsim.streams import stream
+from chipsim.streams import Draw, stream
 
 DEVICE = Ideal(g_min=10e-6, g_max=50e-6)
 
@@ -92,3 +94,29 @@ def test_levels_round_the_weights() -> None:
     cells = first_write(crossbar, [[0.3, -0.6, 0.9, 0.1]])
     np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[0.25, -0.5, 1.0, 0.0]])
     assert cells.wanted.tolist() == [[0.3, -0.6, 0.9, 0.1]]
+
+
+def test_a_cell_that_is_worn_out_no_longer_moves_and_the_report_says_how_far_it_is() -> None:
+    for device in (Ideal(endurance=3.0), dataclasses.replace(RRAM_MILO_2021, endurance=3.0), Pulsed(endurance=3.0)):
+        frozen = device.fabricate((2, 1, 2), Draw(0, "device", ()))
+        crossbar = Crossbar(device=device, effects=(), w_max=1.0, frozen=frozen)
+        cells = crossbar.programme(None, np.zeros((1, 2)), stream(0, "first"), 0.0)
+        seen = []
+        for write in range(5):
+            wanted = np.array([[0.1 * (write + 1), 0.0]])
+            cells = crossbar.programme(cells, wanted, stream(0, "w", write), write + 1.0)
+            seen.append(float(cells.g[0, 0, 0]))
+        assert seen[1] != seen[0]
+        assert seen[1:] == [seen[1]] * 4
+        assert cells.wear[:, 0].tolist() == [[3.0, 1.0], [1.0, 1.0]]
+        assert cells.written[0, 0, 0] == 2.0
+
+
+def test_pulses_wear_a_cell_out() -> None:
+    device = Pulsed(step=0.01, endurance=10.0)
+    crossbar = Crossbar(device=device, effects=(), w_max=1.0, frozen=device.fabricate((2, 1, 1), Draw(0, "d", ())))
+    cells = crossbar.programme(None, np.zeros((1, 1)), stream(0, "first"), 0.0)
+    for turn in range(4):
+        cells = crossbar.pulsed(cells, np.full((2, 1, 1), 6.0), cells.wanted, None, stream(0, "p", turn), 1.0)
+    assert cells.wear.ravel().tolist() == [13.0, 13.0]
+    assert device.relative(cells.g)[0, 0, 0] == pytest.approx(-1.0 + 12 * 0.01)

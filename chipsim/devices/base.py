@@ -1,5 +1,6 @@
 """What every memory cell declares: its conductance range, its levels, and what programming does to a target."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Device(Parameters, ABC):
     g_min: float = quantity(0.0, "S", (0.0, 1.0))
     g_max: float = quantity(100e-6, "S", (1e-12, 1.0))
     levels: int | None = None
+    endurance: float = quantity(math.inf, "1", (1.0, math.inf))
+    """Writes and pulses after which a cell no longer moves."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -252,6 +252,13 @@ ECRAM_MO_KIM_2019 = Pulsed(
 )
 """Metal-oxide electrochemical cells. Source: Kim et al., IEDM 2019, as in aihwkit (EcRamMO)."""
 
+ECRAM_WOX_2023 = Pulsed(g_min=0.1e-6, g_max=230e-6, step=0.02)
+"""W/YSZ/WOx electrochemical cells, 0.1-230 uS in 100 pulses up and 100 down of 5 V and 100 ms. Source: Nat. Commun.
+2023, s41467-023-41958-4. The shape of the answer and its spread were not read: steps are even and without noise."""
+
+IDEALIZED = Pulsed(step=0.0002, step_spread=0.3, top_spread=0.3, bottom_spread=0.3, cycle=0.3)
+"""Small, even steps that differ from cell to cell: aihwkit's IdealizedPresetDevice, of no paper."""
+
 GOKMEN_VLASOV_2016 = Pulsed(
     step=0.0016, step_spread=0.3, asymmetry_spread=0.01, top_spread=0.3, bottom_spread=0.3, cycle=0.3
 )

@@ -265,6 +265,7 @@ PULSED = {
     "EcRam": devices.ECRAM_TANG_2018,
     "EcRamMO": devices.ECRAM_MO_KIM_2019,
     "GokmenVlasov": devices.GOKMEN_VLASOV_2016,
+    "Idealized": devices.IDEALIZED,
     "ReRamArrayOM": devices.RERAM_ARRAY_OM_2022,
     "ReRamArrayHfO2": devices.RERAM_ARRAY_HFO2_2022,
 }
