@@ -87,6 +87,7 @@ class Deployment:
     """A network deployed on a chip; made by `deploy`.
 
     network, chip, placement: as given and as placed. cells: the state of each layer's array. time: the clock [s].
+    gains: of each array, 1 until it is compensated. temperature: of the circuits [K], NaN where they have none.
     """
 
     def __init__(
