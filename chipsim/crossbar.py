@@ -136,7 +136,7 @@ class Crossbar:
             written, wear, pending = xp.full_like(target, time), xp.ones_like(target), None
         else:
             written, pending = xp.where(moved, time, cells.written), cells.pending
-            wear = (0.0 if cells.wear is None else cells.wear) + xp.astype(moved, target.dtype)
+            wear = cells.wear + xp.astype(moved, target.dtype)
         return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn, wear=wear, pending=pending)
 
     def pulsed(
@@ -164,7 +164,7 @@ class Crossbar:
             g=g,
             written=written,
             drawn=drawn,
-            wear=(0.0 if cells.wear is None else cells.wear) + abs(counts),
+            wear=cells.wear + abs(counts),
             pending=pending,
         )
 

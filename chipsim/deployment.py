@@ -326,12 +326,11 @@ class Deployment:
         array, self._unwired[layer] = self.arrays[layer], 0
         g = to_numpy(array.alone(self.cells[layer], self.time))
         effective = np.empty_like(g)
-        chips = [slice(None)] if len(self.chips) == 1 else range(len(self.chips))
-        for chip in chips:
-            part, found = (g, effective) if len(self.chips) == 1 else (g[:, chip], effective[:, chip])
+        every = slice(None)
+        for chip in ((),) if len(self.chips) == 1 else ((number,) for number in range(len(self.chips))):
             for block in self.placement.layers[layer].blocks:
-                place = (slice(None), block.rows, block.columns)
-                found[place] = self._wires.tile(part[place])
+                place = (every, *chip, block.rows, block.columns)
+                effective[place] = self._wires.tile(g[place])
         share = np.clip(np.divide(effective, g, out=np.ones_like(g), where=g > 0), 0.0, 1.0)
         arrays = list(self.arrays)
         arrays[layer] = replace(array, wired=tuple(map(self.engine.array, (share, effective - share * g))))

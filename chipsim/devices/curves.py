@@ -12,6 +12,14 @@ LEAST = 1e-7
 """Smallest variable of curves that have none at 0."""
 
 
+def polynomial(powers: tuple[float, ...], x: AnyArray) -> AnyArray:
+    """Return sum_k powers[k] x^k, of any sign, for a number or an array of either kind."""
+    value = x * 0.0
+    for power in reversed(powers):
+        value = value * x + power
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Curve(Parameters, ABC):
     """A function of a variable x >= 0, usually g / g_max, in the unit that the field which holds it states."""
@@ -38,9 +46,7 @@ class Polynomial(Curve):
     powers: tuple[float, ...]
 
     def __call__(self, x: AnyArray) -> AnyArray:
-        value = x * 0.0
-        for power in reversed(self.powers):
-            value = value * x + power
+        value = polynomial(self.powers, x)
         return value if isinstance(value, float) else namespace(value).clip(value, min=0.0)
 
 

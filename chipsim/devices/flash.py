@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.devices.ageing import Ageing
-from chipsim.devices.curves import Saturation
+from chipsim.devices.curves import Saturation, polynomial
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
@@ -50,9 +50,7 @@ class Sonos(Ageing):
         for day, coefficients in enumerate(DRIFT):
             passed = xp.clip(days - day, min=0.0)
             passed = passed if day == len(DRIFT) - 1 else xp.clip(passed, max=1.0)
-            drift = drift + passed * (
-                _polynomial(coefficients, aim) - (_polynomial(DRIFT[day - 1], aim) if day else 0.0)
-            )
+            drift = drift + passed * (polynomial(coefficients, aim) - (polynomial(DRIFT[day - 1], aim) if day else 0.0))
             spread = spread + passed * (SPREADS[day + 1](aim) - SPREADS[day](aim))
         deviation = _current(g - target) * spread / xp.clip(start, min=1e-9)
         return xp.clip(aim + drift + deviation, min=0.0) * (NANO / V_READ)
@@ -63,13 +61,6 @@ class Sonos(Ageing):
 
 def _current(g: AnyArray) -> AnyArray:
     return g * (V_READ / NANO)
-
-
-def _polynomial(powers: tuple[float, ...], x: AnyArray) -> AnyArray:
-    value = x * 0.0
-    for power in reversed(powers):
-        value = value * x + power
-    return value
 
 
 SPREADS = tuple(
