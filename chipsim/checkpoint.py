@@ -7,7 +7,8 @@ moved into place, so that a process that is killed leaves the checkpoint before.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -22,6 +23,8 @@ from chipsim.results import differing, replace_file
 
 T = TypeVar("T")
 RUN, DIGEST = "run", "digest"
+FIRST, EVERY = 8, 300.0
+"""Batches before the first look at the clock, and time between two checkpoints within an epoch, about [s]."""
 
 
 @final
@@ -66,6 +69,23 @@ class Checkpoint:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint (it is damaged); delete it")
         rebuilt: T = _rebuilt(like, found, "")
         return rebuilt
+
+
+def pieces(count: int, save: Callable[[], None] | None) -> Iterator[int]:
+    """Return how many of `count` batches to present at once: all where there is nothing to save, else as many as take
+    about EVERY seconds; `save` is called between.
+    """
+    piece = count if save is None else FIRST
+    while count:
+        piece, begun = min(piece, count), time.monotonic()
+        yield piece
+        count -= piece
+        if save is None or not count:
+            continue
+        if time.monotonic() - begun < EVERY / 2:
+            piece *= 2
+        else:
+            save()
 
 
 def fingerprint(*arrays: Any) -> str:

@@ -1,5 +1,6 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.checkpoint import Checkpoint, fingerprint
+from chipsim.checkpoint import Checkpoint, fingerprint, pieces
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
@@ -84,9 +85,9 @@ def learn(
     learns from, labels or the teacher's outputs, is said by the targets. layers: numbers of the arrays that learn, all
     by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch.
     Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. One
-    with a checkpoint, a file that keeps what was reached after every epoch, goes on from there if it finds it, on a
-    deployment made in the same way, and comes to the same end as one that was never stopped. A rule that reads no
-    teacher's target takes samples with labels alone, as `data.train`.
+    with a checkpoint, a file that keeps what was reached after every epoch and every five minutes or so, goes on from
+    there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.
+    A rule that reads no teacher's target takes samples with labels alone, as `data.train`.
 
     Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips; NaN
     where there is no target), and writes(epoch, layer), the number of cell writes; its attributes say which rule,
@@ -123,19 +124,25 @@ def learn(
     if kept is not None and (found := kept.load((teacher.snapshot(), errors, writes))) is not None:
         snapshot, errors, writes = found
         teacher.restore(snapshot)
+
+    def save() -> None:
+        if kept is not None:
+            kept.save((teacher.snapshot(), errors, writes))
+
     for epoch in range(len(errors), epochs):
-        full, rest = divmod(len(lessons), size)
-        batches = lessons.batches(size, epoch)
+        done = teacher.done - epoch * len(lessons)
+        full, rest = divmod(len(lessons) - done, size)
+        batches = itertools.islice(lessons.batches(size, epoch), done // size, None)
         shown = with_progress(batches, full + bool(rest), f"learning, epoch {epoch + 1} of {epochs}", progress)
-        for count, length in ((full, size), (1, rest)):
-            if count and length:
-                teacher.run(shown, count, length)
+        for piece in pieces(full, save if kept else None):
+            teacher.run(shown, piece, size)
+        if rest:
+            teacher.run(shown, 1, rest)
         for _ in shown:  # ends the progress bar
             raise ParameterError("the targets gave more batches than their length promises")
         error, written = teacher.summary(len(lessons))
         errors, writes = np.vstack([errors, error]), np.vstack([writes, written])
-        if kept is not None:
-            kept.save((teacher.snapshot(), errors, writes))
+        save()
         if on_epoch is not None:
             on_epoch(epoch)
     return _history(errors, writes).assign_attrs(deployment.chip.provenance).assign_attrs(made_by)
@@ -299,12 +306,12 @@ class _Teaching:
         return wrote
 
     def snapshot(self) -> Any:
-        """What a checkpoint keeps of the run, between two epochs."""
-        return self.controller.snapshot(), self.done
+        """What a checkpoint keeps of the run, between two runs of the engine."""
+        return self.controller.snapshot(), self.done, self.squares
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        reached, self.done = snapshot
+        reached, self.done, self.squares = snapshot
         self.controller.restore(reached)
 
     def summary(self, samples: int) -> tuple[Array, Array]:

@@ -174,12 +174,12 @@ class Controller:
         self._take(index, written, (written.wear - cells.wear).sum(), written.wanted.sum(), None)
 
     def snapshot(self) -> Any:
-        """Return what `restore` brings back: the deployment's snapshot and the optimiser's memory."""
-        return self.deployment.snapshot(), list(self.states)
+        """Return what `restore` brings back: the deployment's snapshot, the optimiser's memory and the writes."""
+        return self.deployment.snapshot(), list(self.states), self.writes
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        deployment, self.states = snapshot
+        deployment, self.states, self.writes = snapshot
         self.deployment.restore(deployment)
 
     def _take(self, index: int, written: Cells, moved: AnyArray, total: AnyArray, given: Driving | None) -> None:

@@ -6,7 +6,7 @@ its cells can hold, and trains with the case's method; its ANN has the same laye
 Host methods have batch normalisation in the twin, which Lee et al. do not have and Kheradpisheh et al. only in
 convolutions; pooling is linear. What is published was recalled, not looked up, but for spike counts (98.40) and proxy
 learning (94.56), which stand in the abstracts. `epochs` and `samples` cut a case short. A trial that was interrupted
-goes on with the epoch at which it stopped, and its wall time is that of the rest.
+goes on from minutes before, and its wall time is that of the rest.
 """
 
 import dataclasses

@@ -106,6 +106,40 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     same(again.outputs(Lesson.inputs), whole.outputs(Lesson.inputs), last)
 
 
+@pytest.mark.parametrize("engine", ENGINES[::2], ids=["float64", "Brian"])
+@pytest.mark.parametrize("way", [locally, by_host, normalised])
+def test_a_run_that_was_stopped_within_an_epoch_loses_no_more_than_the_last_piece(
+    way: Callable[..., xr.Dataset], engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of one batch, of which the run is stopped in the middle of the eighth: epoch 3, second of 3 batches."""
+    monkeypatch.setattr("chipsim.checkpoint.FIRST", 1)
+    monkeypatch.setattr("chipsim.checkpoint.EVERY", 0.0)
+    expected = way(whole := deployed(engine))
+    run, path, batches = cs.Deployment.run, tmp_path / "run.checkpoint", []
+
+    def counted(self: cs.Deployment, presented: Any, **options: Any) -> None:
+        def some() -> Any:
+            for batch in presented:
+                batches.append(batch.numbers)
+                if len(batches) == 8:
+                    raise StoppedError
+                yield batch
+
+        run(self, some(), **options)
+
+    monkeypatch.setattr(cs.Deployment, "run", counted)
+    with pytest.raises(StoppedError):
+        way(deployed(engine), checkpoint=path)
+    snn = deployed(engine)
+    found = way(snn, checkpoint=path)
+    assert batches[7] == batches[8] == range(48, 56)
+    assert len(batches) == 4 * 3 + 1
+    xr.testing.assert_allclose(found, expected, rtol=1e-12)
+    for ours, theirs in zip(snn.cells, whole.cells, strict=True):
+        same(ours.g, theirs.g, 1e-12)
+    assert str(snn.effect_report()) == str(whole.effect_report())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chipsim.arrays import AnyArray, to_numpy
-from chipsim.checkpoint import Checkpoint, fingerprint
+from chipsim.checkpoint import Checkpoint, fingerprint, pieces
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ChipsimError, ParameterError
@@ -52,8 +52,8 @@ def train_in_the_loop(
     normalises what its hidden layers receive, and the chip gets weights with that folded in; for training from random
     weights, since the scale of trained ones is lost, on a design whose headroom has room for what comes of them. seed:
     of the order of the samples. on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does. One
-    with a checkpoint, a file that keeps what was reached after every epoch, goes on from there if it finds it, on a
-    deployment made in the same way, and comes to the same end as one that was never stopped.
+    with a checkpoint, a file that keeps what was reached after every epoch and every five minutes or so, goes on from
+    there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.
 
     Returns loss(epoch), its mean over the samples, writes(epoch, layer), the number of cell writes, and
     clipped(epoch, layer), the share of weights at the limit of the cells after the epoch; its attributes say which
@@ -96,12 +96,12 @@ class Trainer(ABC):
         return np.array([np.mean(np.abs(to_numpy(cells.wanted)) > 0.999999 * array.w_max) for cells, array in pairs])
 
     def snapshot(self) -> Any:
-        """What a checkpoint keeps of the training, between two epochs."""
-        return self.controller.snapshot(), self.done
+        """What a checkpoint keeps of the training, between two runs."""
+        return self.controller.snapshot(), self.done, self.loss
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        reached, self.done = snapshot
+        reached, self.done, self.loss = snapshot
         self.controller.restore(reached)
 
     @abstractmethod
@@ -140,24 +140,29 @@ def trained(
     if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes, clipped))) is not None:
         snapshot, losses, writes, clipped = found
         host.restore(snapshot)
+
+    def save() -> None:
+        if checkpoint is not None:
+            checkpoint.save((host.snapshot(), losses, writes, clipped))
+
     for epoch in range(len(losses), epochs):
-        order = stream(seed, "host", epoch).permutation(len(labels))
+        order = stream(seed, "host", epoch).permutation(len(labels))[host.done - epoch * len(labels) :]
         full, rest = divmod(len(order), batch)
         starts = with_progress(
             range(0, len(order), batch), full + bool(rest), f"training, epoch {epoch + 1} of {epochs}", progress
         )
         chosen = (order[start : start + batch] for start in starts)
-        for count, size in ((full, batch), (1, rest)):
-            if count and size:
-                host.run(samples, labels, chosen, count, size)
+        for piece in pieces(full, save if checkpoint else None):
+            host.run(samples, labels, chosen, piece, batch)
+        if rest:
+            host.run(samples, labels, chosen, 1, rest)
         for _ in chosen:  # ends the progress bar
             pass
-        losses = np.append(losses, host.loss / len(order))
+        losses = np.append(losses, host.loss / len(labels))
         writes = np.vstack([writes, host.controller.writes])
         clipped = np.vstack([clipped, host.clipped()])
         host.loss, host.controller.writes = 0.0, np.zeros(writes.shape[1])
-        if checkpoint is not None:
-            checkpoint.save((host.snapshot(), losses, writes, clipped))
+        save()
         if on_epoch is not None:
             on_epoch(epoch)
     return xr.Dataset(
