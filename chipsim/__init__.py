@@ -24,6 +24,7 @@ The flow, in order; each name loads its module when first used:
     deploy -> Deployment, Avoid, Record, Analog,  a network on the chip; what it leaves alone; what to
       Poisson                                     probe; how inputs drive it
     Brian, Torch                                  the engines: the reference, and the fast one
+    LearningCircuits                              how well its circuits make and carry the signals of learning
     learn, LocalTandem, LocalTandemOffline,       learning on the chip
       LocalTandemTrace, Decolle, Delta,
       Direct, WriteVerify, PulseTrain,
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from chipsim.rules import LocalTandem as LocalTandem
     from chipsim.rules import LocalTandemOffline as LocalTandemOffline
     from chipsim.rules import LocalTandemTrace as LocalTandemTrace
+    from chipsim.signals import LearningCircuits as LearningCircuits
     from chipsim.writers import Accumulate as Accumulate
     from chipsim.writers import Direct as Direct
     from chipsim.writers import PulseTrain as PulseTrain
@@ -195,6 +197,7 @@ _MODULES = {
     "network": ("Network",),
     "probe": ("Record",),
     "responses": ("Adc",),
+    "signals": ("LearningCircuits",),
     "rules": ("Decolle", "Delta", "LocalTandem", "LocalTandemOffline", "LocalTandemTrace"),
     "writers": ("Accumulate", "Direct", "PulseTrain", "SignPulses", "StochasticPulses", "WriteVerify"),
 }

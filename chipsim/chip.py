@@ -25,6 +25,7 @@ from chipsim.errors import ParameterError, StoredFileError
 from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
 from chipsim.results import replace_file
 from chipsim.schema import VERSION
+from chipsim.signals import LearningCircuits
 from chipsim.streams import White, noise_key, stream
 
 Array = NDArray[np.float64]
@@ -66,6 +67,8 @@ class ChipDesign(Parameters):
     """
     headroom: float = quantity(1.5, "1", (1e-3, 1e6))
     """w_max over the 99.9 % quantile of a layer's weights."""
+    learning: LearningCircuits = LearningCircuits()
+    """Limits of the circuits of learning."""
     trace_tau: float = quantity(10e-3, "s", (1e-9, 1e6))
     """Time constant of the trace that a row circuit keeps for learning [s]."""
 
@@ -81,6 +84,8 @@ class ChipDesign(Parameters):
         for name, family in (("circuit", Circuit), ("readout", Circuit), ("device", Device)):
             if not isinstance(getattr(self, name), family):
                 raise ParameterError(f"ChipDesign.{name} must be a {family.__name__}, not {getattr(self, name)!r}")
+        if not isinstance(self.learning, LearningCircuits):
+            raise ParameterError(f"ChipDesign.learning must be LearningCircuits, not {self.learning!r}")
         if self.pair not in ("minimum", "reference"):
             raise ParameterError(f'ChipDesign.pair must be "minimum" or "reference", not {self.pair!r}')
         if self.circuit.threshold is None:
@@ -112,7 +117,15 @@ class ChipDesign(Parameters):
 
 def known_types() -> dict[str, type[Parameters]]:
     """Return the classes that a stored design may name."""
-    types: tuple[type[Parameters], ...] = (ChipDesign, *circuits.ALL, *devices.ALL, *CURVES, *STEPS, *effects.ALL)
+    types: tuple[type[Parameters], ...] = (
+        ChipDesign,
+        LearningCircuits,
+        *circuits.ALL,
+        *devices.ALL,
+        *CURVES,
+        *STEPS,
+        *effects.ALL,
+    )
     return {kind.__name__: kind for kind in types}
 
 

@@ -12,14 +12,15 @@ whose partial sums add as currents, so one product with the whole matrix is exac
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from chipsim.arrays import AnyArray, like, namespace
+from chipsim.arrays import AnyArray, like, namespace, to_numpy
 from chipsim.devices import Device
 from chipsim.effects import Effect
+from chipsim.streams import SideBySide
 
 Streams = np.random.Generator | Sequence[np.random.Generator]
 """A stream of random numbers, or one for each chip."""
@@ -35,14 +36,15 @@ def by_chip(rng: Streams) -> Iterator[tuple[np.random.Generator, tuple[Any, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
-    """The state of one layer's array at a moment; all arrays are replaced, never edited. They are of the kind that the
-    deployment's engine computes with.
+    """The state of one layer's array at a moment. Arrays are replaced, never edited, but by a writer of pulses, which
+    edits its own. They are of the kind that the deployment's engine computes with.
 
     wanted [rows, columns] the controller's weights, or the sum of what was asked of a writer that keeps none; pending
     [rows, columns] what of it a writer has put off (None where none does). target, g, written, drawn, wear [2, rows,
     columns], plus and minus cell: the level last asked for, or where pulses left the cell [S], the conductance that the
-    last write left [S], its time [s], a number of the cell's own that was drawn then, for devices that drift (None for
-    others), and how many writes and pulses it has had. Of several chips: [chips, rows, columns] and [2, chips, rows,
+    last write left [S], its time [s], what else the device keeps of a cell (None for nothing): a number that was drawn
+    then, of one that drifts, or the state [S] that the next pulse starts from, and how many writes and pulses it has
+    had. Of several chips: [chips, rows, columns] and [2, chips, rows,
     columns].
     """
 
@@ -53,6 +55,16 @@ class Cells:
     drawn: AnyArray | None = None
     wear: AnyArray = None
     pending: AnyArray | None = None
+
+    def copied(self) -> "Cells":
+        """Return the same in arrays of its own."""
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return Cells(
+            **{
+                name: values if values is None else namespace(values).asarray(values, copy=True)
+                for name, values in parts.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +141,6 @@ class Crossbar:
         if cells is not None and math.isfinite(self.device.endurance):
             moved = moved & (cells.wear < self.device.endurance)
         g, drawn = self._programmed(target, cells, moved, rng)
-        g = self.device.limit(g, self.frozen)
         for effect, frozen in self.effects:
             g = effect.programme(g, frozen)
         if cells is None:
@@ -139,46 +150,38 @@ class Crossbar:
             wear = cells.wear + xp.astype(moved, target.dtype)
         return Cells(wanted=wanted, target=target, g=g, written=written, drawn=drawn, wear=wear, pending=pending)
 
-    def pulsed(
-        self, cells: Cells, counts: AnyArray, wanted: AnyArray, pending: AnyArray | None, rng: Streams, time: Any
-    ) -> Cells:
-        """Give every cell `counts` pulses [2, rows, columns], upwards where positive, at `time` [s]."""
-        xp = namespace(counts)
+    def pulse(self, cells: Cells, places: tuple[AnyArray, ...], counts: AnyArray, rng: Streams, time: Any) -> AnyArray:
+        """Give the cells at `places`, indices into [2, rows, columns] or [2, chips, rows, columns], `counts` pulses,
+        upwards where positive, at `time` [s]: `cells` is edited. Return how many pulses were given.
+        """
         if math.isfinite(self.device.endurance):
-            counts = xp.where(cells.wear < self.device.endurance, counts, counts * 0.0)
-        g, target, written = (xp.asarray(part, copy=True) for part in (cells.g, cells.target, cells.written))
-        drawn = None if cells.drawn is None else xp.asarray(cells.drawn, copy=True)
-        for stream, place in by_chip(rng):
-            touched = xp.nonzero(counts[place])
-            cell = {name: values[place][touched] for name, values in self.frozen.items()}
-            g[place][touched] = self.device.pulse(g[place][touched], counts[place][touched], cell, stream)
-            if drawn is not None:
-                drawn[place][touched] = like(stream.standard_normal(len(touched[0])), drawn)
-            target[place][touched] = g[place][touched]
-            written[place][touched] = time
+            alive = cells.wear[places] < self.device.endurance
+            places, counts = tuple(index[alive] for index in places), counts[alive]
+        draws: Any = SideBySide(rng, to_numpy(places[1])) if isinstance(rng, Sequence) else rng
+        cell = {name: values[places] for name, values in self.frozen.items()}
+        assert cells.drawn is not None
+        state = self.device.pulse(cells.drawn[places], counts, cell, draws)
+        g = self.device.written(state, draws)
         for effect, frozen in self.effects:
-            g = effect.programme(g, frozen)
-        return Cells(
-            wanted=wanted,
-            target=target,
-            g=g,
-            written=written,
-            drawn=drawn,
-            wear=cells.wear + abs(counts),
-            pending=pending,
-        )
+            if effect.programmes:
+                g = effect.programme(g, {name: values[places] for name, values in frozen.items()})
+        cells.drawn[places], cells.g[places], cells.target[places] = state, g, state
+        cells.written[places], cells.wear[places] = time, cells.wear[places] + abs(counts)
+        return abs(counts).sum()
 
     def _programmed(
         self, target: AnyArray, cells: Cells | None, moved: AnyArray, rng: Streams | None
     ) -> tuple[AnyArray, AnyArray | None]:
         """What the cells that moved, or all, are left at, and what was drawn of each for its drift."""
         device, xp = self.device, namespace(target)
+        if device.pulses:
+            target = device.limit(target, self.frozen)
         if not device.draws:  # an unwritten cell is where a write would leave it
             g = device.written(target, None)
             return (g if cells is None or not math.isfinite(device.endurance) else xp.where(moved, g, cells.g)), None
         g = xp.empty_like(target) if cells is None else xp.asarray(cells.g, copy=True)
         drawn: AnyArray | None = None
-        if device.drifts:
+        if device.drifts or device.pulses:
             drawn = xp.empty_like(target) if cells is None else xp.asarray(cells.drawn, copy=True)
         assert rng is not None
         for stream, place in by_chip(rng):
@@ -186,7 +189,8 @@ class Crossbar:
             aim = target[place][chosen]
             g[place][chosen] = device.written(aim, stream)
             if drawn is not None:
-                drawn[place][chosen] = like(stream.standard_normal(tuple(aim.shape)), aim)
+                own = aim if device.pulses else like(stream.standard_normal(tuple(aim.shape)), aim)
+                drawn[place][chosen] = own
         return g, drawn
 
     def seen(self, cells: Cells, time: Any) -> AnyArray:

@@ -361,7 +361,7 @@ class Deployment:
     def snapshot(self) -> Snapshot:
         """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""
         return Snapshot(
-            list(self.cells),
+            [cells.copied() for cells in self.cells],
             self.time,
             self._writes,
             self._noise_seen.copy(),
@@ -376,7 +376,7 @@ class Deployment:
         if snapshot.waits != self._waits:
             self._waits = snapshot.waits
             self._draw_slow()
-        self.cells, self.gains = list(snapshot.cells), snapshot.gains
+        self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
             self.set_temperature(snapshot.temperature)
         self._refresh()

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -17,6 +18,7 @@ from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
 from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.periphery import Periphery
 from chipsim.probe import variable
 from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
@@ -27,6 +29,14 @@ from chipsim.writers import Direct, Writer
 
 Array = NDArray[np.float64]
 BATCH = 64
+SUMMARY = {
+    "rate_error": "root mean square of rate - target",
+    "writes": "cell writes",
+    "spikes": "spikes of the layer's neurons",
+    "events": "rows driven, step by step",
+    "error_shift": "root mean square of what circuits added to errors, of which 1 is the largest",
+}
+"""What is told of each epoch and layer."""
 
 
 TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
@@ -89,9 +99,11 @@ def learn(
     there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.
     A rule that reads no teacher's target takes samples with labels alone, as `data.train`.
 
-    Returns rate_error(epoch, layer), the root mean square of rate - target over hidden neurons (and over all chips; NaN
-    where there is no target), and writes(epoch, layer), the number of cell writes; its attributes say which rule,
-    writer and optimiser learned, and from what the read-out did. Raises ParameterError for an impossible combination of
+    Returns, by epoch and layer, over all chips: rate_error, the root mean square of rate - target over hidden neurons
+    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer, and events, its
+    rows driven in a step; error_shift, the root mean square of what the design's learning circuits added to errors. Its
+    attributes say which rule, writer and optimiser learned, and from what the read-out did. Warns of limits of the
+    learning circuits that the rule has no use for. Raises ParameterError for an impossible combination of
     arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another run, or a
     damaged one.
     """
@@ -120,16 +132,16 @@ def learn(
             "first batch": fingerprint(inputs, labels, *rates),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **made_by, **run})
-    errors = writes = np.zeros((0, len(deployment.stages)))
-    if kept is not None and (found := kept.load((teacher.snapshot(), errors, writes))) is not None:
-        snapshot, errors, writes = found
+    history = np.zeros((0, len(SUMMARY), len(deployment.stages)))
+    if kept is not None and (found := kept.load((teacher.snapshot(), history))) is not None:
+        snapshot, history = found
         teacher.restore(snapshot)
 
     def save() -> None:
         if kept is not None:
-            kept.save((teacher.snapshot(), errors, writes))
+            kept.save((teacher.snapshot(), history))
 
-    for epoch in range(len(errors), epochs):
+    for epoch in range(len(history), epochs):
         done = teacher.done - epoch * len(lessons)
         full, rest = divmod(len(lessons) - done, size)
         batches = itertools.islice(lessons.batches(size, epoch), done // size, None)
@@ -140,12 +152,12 @@ def learn(
             teacher.run(shown, 1, rest)
         for _ in shown:  # ends the progress bar
             raise ParameterError("the targets gave more batches than their length promises")
-        error, written = teacher.summary(len(lessons))
-        errors, writes = np.vstack([errors, error]), np.vstack([writes, written])
+        history = np.concatenate([history, teacher.summary(len(lessons))[None]])
         save()
         if on_epoch is not None:
             on_epoch(epoch)
-    return _history(errors, writes).assign_attrs(deployment.chip.provenance).assign_attrs(made_by)
+    teacher.check_limits(history[:, list(SUMMARY).index("error_shift")])
+    return _history(history).assign_attrs(deployment.chip.provenance).assign_attrs(made_by, samples=len(lessons))
 
 
 def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
@@ -186,18 +198,19 @@ def _batch_size(update: str, batch: int | None) -> int:
     return size
 
 
-def _history(errors: Array, writes: Array) -> xr.Dataset:
-    dims = ("epoch", "layer")
+def _history(history: Array) -> xr.Dataset:
+    dims, (epochs, _, layers) = ("epoch", "layer"), history.shape
     return xr.Dataset(
-        {
-            "rate_error": variable(dims, errors, "1", "root mean square of rate - target"),
-            "writes": variable(dims, writes, "1", "cell writes"),
-        },
+        {name: variable(dims, history[:, k], "1", meaning) for k, (name, meaning) in enumerate(SUMMARY.items())},
         coords={
-            "epoch": variable(("epoch",), np.arange(1, len(errors) + 1), *DIMENSIONS["epoch"]),
-            "layer": variable(("layer",), np.arange(errors.shape[1]), *DIMENSIONS["layer"]),
+            "epoch": variable(("epoch",), np.arange(1, epochs + 1), *DIMENSIONS["epoch"]),
+            "layer": variable(("layer",), np.arange(layers), *DIMENSIONS["layer"]),
         },
     )
+
+
+class IdleLimitWarning(UserWarning):
+    """A design limits a learning circuit that the rule does not use."""
 
 
 class _Teaching:
@@ -218,6 +231,9 @@ class _Teaching:
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.arrays: list[_Array] = []
         self.squares = np.zeros(len(self.layers))
+        self.counts: list[list[AnyArray]] = [[0.0, 0.0] for _ in self.layers]
+        self.periphery: dict[int, list[Periphery]] = {}
+        self.shift = np.zeros((2, len(self.layers)))
 
     def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
@@ -225,9 +241,10 @@ class _Teaching:
         def presented() -> Iterator[Batch]:
             for _ in range(count):
                 inputs, labels, rates = self._next(batches)
-                self._begin(labels, rates, size)
                 first, self.done = self.done, self.done + size  # the engine does not come back after its last window
-                yield Batch(inputs=self.deployment.flat(inputs), numbers=range(first, first + size))
+                numbers = range(first, first + size)
+                self._begin(labels, rates, numbers)
+                yield Batch(inputs=self.deployment.flat(inputs), numbers=numbers)
 
         self.deployment.run(
             presented(), count=count, size=size, purpose="learn", watch=self._watch(), on_window=lambda _: self._end()
@@ -237,12 +254,19 @@ class _Teaching:
         """What the learning circuits of the chip look at: what the rule declares to read."""
         reads, rule = self.rule.reads, self.rule
         scales = [stage.circuit.scale for stage in self.deployment.stages]
+        limits = self.deployment.chip.design.learning
+        shaky = bool(limits.gate_offset or limits.gate_noise)  # then the comparators are not the engine's
         gated = [not layer.readout and "gate" in reads for layer in self.layers]
         return Watch(
             see=self.see,
             every_step=self.every_step,
-            v=[("value" if layer.readout else "membrane") in reads for layer in self.layers],
-            gate=[rule.gate * scale if wanted else None for wanted, scale in zip(gated, scales, strict=True)],
+            v=[
+                ("value" if layer.readout else "membrane") in reads or (looked and shaky)
+                for layer, looked in zip(self.layers, gated, strict=True)
+            ],
+            gate=[
+                rule.gate * scale if looked and not shaky else None for looked, scale in zip(gated, scales, strict=True)
+            ],
             gate_from=rule.silent(self.deployment.window),
         )
 
@@ -253,11 +277,19 @@ class _Teaching:
             raise ParameterError("the targets gave fewer batches than their length promises")
         return batch
 
-    def _begin(self, labels: NDArray[np.int64], rates: tuple[NDArray[np.floating], ...], size: int) -> None:
-        reads = self.rule.reads
+    def _begin(
+        self, labels: NDArray[np.int64], rates: tuple[NDArray[np.floating], ...], numbers: Sequence[int]
+    ) -> None:
+        reads, size = self.rule.reads, len(numbers)
+        if size not in self.periphery:
+            self.periphery[size] = [Periphery(self.deployment, k, size) for k in range(len(self.layers))]
+        circuits = self.periphery[size]
         targets = self._rates(rates, size) if "target" in reads else [None] * len(self.layers)
         label = self._one_hot(np.asarray(labels), size) if "label" in reads else None
-        self.arrays = [_Array(self.deployment, k, self.rule, target, label) for k, target in enumerate(targets)]
+        self.arrays = [
+            _Array(self.deployment, k, self.rule, target, label, circuits[k], numbers)
+            for k, target in enumerate(targets)
+        ]
 
     def _rates(self, rates: tuple[NDArray[np.floating], ...], size: int) -> list[AnyArray]:
         given, needed = [r.shape for r in rates], [(size, layer.neurons) for layer in self.layers]
@@ -279,6 +311,8 @@ class _Teaching:
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
+        count = self.counts[index]
+        count[0], count[1] = count[0] + state.spikes.sum(), count[1] + (state.inputs != 0).sum()
         gradient = self.arrays[index].learn(first, state, index in self.learning)
         if gradient is not None:
             if (chips := len(self.deployment.chips)) > 1:
@@ -307,19 +341,45 @@ class _Teaching:
 
     def snapshot(self) -> Any:
         """What a checkpoint keeps of the run, between two runs of the engine."""
-        return self.controller.snapshot(), self.done, self.squares
+        return self.controller.snapshot(), self.done, self.squares, self._counted()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        reached, self.done, self.squares = snapshot
+        reached, self.done, self.squares, counted = snapshot
+        self.periphery, self.counts = {}, counted[:2].T.tolist()
+        self.shift = counted[2:]
         self.controller.restore(reached)
 
-    def summary(self, samples: int) -> tuple[Array, Array]:
-        """Return rate error and cell writes per layer since the last summary."""
-        errors, writes = np.sqrt(self.squares / samples), self.controller.writes
+    def _counted(self) -> Array:
+        """Spikes and row events of each array so far; sum of squares, and number, of what circuits added to errors."""
+        counts = np.array([[float(value) for value in count] for count in self.counts])
+        shift = self.shift + sum(
+            np.array([[float(part) for part in circuits.shift] for circuits in every]).T
+            for every in self.periphery.values()
+        )
+        return np.vstack([counts.T, shift])
+
+    def check_limits(self, shifts: Array) -> None:
+        """Warn of limits of the learning circuits that had nothing to limit; shifts: of the errors."""
+        limits, rule = self.deployment.chip.design.learning, self.rule
+        traced = "trace" in (rule.rows(layer.readout) for layer in self.layers)
+        if idle := limits.unused(rule.reads, traced, bool(shifts.any())):
+            warnings.warn(
+                f"the design's {', '.join(idle)} did nothing: {type(rule).__name__} uses no such circuit",
+                IdleLimitWarning,
+                stacklevel=3,
+            )
+
+    def summary(self, samples: int) -> Array:
+        """Return what `SUMMARY` names, per layer since the last summary."""
+        errors = np.sqrt(self.squares / samples)
         errors[-1] = np.nan  # a read-out has no rate
+        spikes, events, square, number = self._counted()
+        shift = np.sqrt(np.divide(square, number, out=np.zeros_like(square), where=number > 0))
+        found = np.stack([errors, self.controller.writes, spikes, events, shift])
         self.squares, self.controller.writes = np.zeros(len(errors)), np.zeros(len(errors))
-        return errors, writes
+        self.counts, self.shift, self.periphery = [[0.0, 0.0] for _ in errors], np.zeros((2, len(errors))), {}
+        return found
 
 
 class _Carried(NamedTuple):
@@ -341,10 +401,12 @@ class _Array:
     """One array while a window is presented: the state of its learning circuits."""
 
     def __init__(
-        self, deployment: Deployment, index: int, rule: Rule, target: AnyArray | None, label: AnyArray | None
-    ) -> None:
+        self, deployment: Deployment, index: int, rule: Rule, target: AnyArray | None, label: AnyArray | None,
+        circuits: Periphery, numbers: Sequence[int],
+    ) -> None:  # fmt: skip
         self.deployment, self.stage, self.rule, self.index = deployment, deployment.stages[index], rule, index
-        self.target, self.label = target, label
+        self.target, self.label = None if target is None else circuits.target(target), label
+        self.circuits, self.numbers = circuits, numbers
         self.readout = deployment.placement.layers[index].readout
         self.traced = rule.rows(self.readout) == "trace"
         self.state, self.count = rule.init(), 0.0
@@ -364,8 +426,9 @@ class _Array:
         if self.rule.looks_back:
             self.kept = kept
         taught: list[tuple[int, AnyArray]] = []
+        gate = self._gate(first, state)
         for k in range(steps):
-            self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state))
+            self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state, gate))
             if delta is not None:
                 taught.append((first + k + 1 - len(delta), delta))
         return self._gradient(kept, taught, held=state.held and not self.traced) if taught else None
@@ -373,15 +436,16 @@ class _Array:
     def _rows(self, state: StageState, steps: int) -> tuple[AnyArray, list[float]]:
         """What the rows carry in these steps, and the bias rows."""
         if not self.traced:
-            return state.inputs, [1.0] * steps
-        leak = math.exp(-self.deployment.step / self.deployment.chip.design.trace_tau)
+            return self.circuits.rows(state.inputs, held=state.held), [1.0] * steps
+        leak = self.circuits.leak
+        nominal = math.exp(-self.deployment.step / self.deployment.chip.design.trace_tau)
         traces, biases = [], []
         for k in range(steps):
             self.trace = state.inputs[k] if self.trace is None else leak * self.trace + state.inputs[k]
-            self.bias_trace = leak * self.bias_trace + 1.0
+            self.bias_trace = nominal * self.bias_trace + 1.0
             traces.append(self.trace)
             biases.append(self.bias_trace)
-        return namespace(state.inputs).stack(traces), biases
+        return self.circuits.trace(namespace(state.inputs).stack(traces)), biases
 
     def _gradient(self, kept: list[_Carried], taught: list[tuple[int, AnyArray]], *, held: bool) -> AnyArray:
         """Multiply column signals, each from a step on, with what the rows carried in their steps."""
@@ -400,25 +464,41 @@ class _Array:
             total = gradient if total is None else total + gradient
         return total
 
-    def _signals(self, step: int, k: int, state: StageState) -> LocalSignals:
+    def _gate(self, first: int, state: StageState) -> AnyArray | None:
+        """Where the comparators are open [steps, batch, neurons]; None where nobody looks."""
+        if state.gate is not None or self.readout or "gate" not in self.rule.reads:
+            return state.gate
+        open_from = self.rule.silent(self.deployment.window) - first
+        gate = self.circuits.gate(state.v, self.rule.gate * self.stage.circuit.scale, self.numbers, first)
+        if open_from > 0:
+            gate[:open_from] = False
+        return gate
+
+    def _signals(self, step: int, k: int, state: StageState, gate: AnyArray | None) -> LocalSignals:
         """What the array's learning circuit sees in step k of these, and only what the rule declares to read."""
         deployment, circuit, reads = self.deployment, self.stage.circuit, self.rule.reads
         seen: dict[str, AnyArray] = {}
+        sent: dict[str, Any] = {}
         if "target" in reads:
             seen["target"] = self.target
         if "label" in reads:
             seen["label"] = self.label
-        if state.v is not None:
-            seen["value" if self.readout else "membrane"] = (state.v[k] - circuit.rest) / circuit.scale
+        if state.v is not None and ("value" if self.readout else "membrane") in reads:
+            v = (state.v[k] - circuit.rest) / circuit.scale
+            seen["value" if self.readout else "membrane"] = self.circuits.value(v, step) if self.readout else v
         if not self.readout and "spikes" in reads:
             seen["spikes"] = state.spikes[k]
-        if state.gate is not None:
-            seen["gate"] = state.gate[k]
+        if gate is not None:
+            seen["gate"] = gate[k]
+        if self.circuits.limits.shapes_errors:
+            sent["sent"] = self.circuits.sender(self.numbers, step)
         return LocalSignals(
             step=step,
             window=deployment.window,
             leak=circuit.leak(deployment.step),
             readout=self.readout,
             array=self.index,
+            largest=self.circuits.limits.largest_count,
             **seen,
+            **sent,
         )

@@ -18,7 +18,7 @@ from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.deployment import Deployment, Driving, driving
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.quantity import Parameters, quantity
-from chipsim.writers import Writer
+from chipsim.writers import PulseWriter, Writer
 
 T = TypeVar("T")
 
@@ -151,6 +151,8 @@ class Controller:
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
         for index, (array, cells) in enumerate(zip(deployment.arrays, deployment.cells, strict=True)):
             begun = writer.begin(array, cells, deployment.write_stream, deployment.time)
+            if isinstance(writer, PulseWriter):  # which edits cells: nobody else's
+                begun = begun.copied()
             if begun is not cells:
                 deployment.write(index, begun)
         self.writes = np.zeros(len(self.states))
@@ -158,6 +160,10 @@ class Controller:
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""
         deployment, scalar = self.deployment, self.deployment.engine.scalar
+        if isinstance(self.writer, PulseWriter):
+            self.states[index], change = self.optimiser.step(self.states[index], gradient, progress)
+            self.change(index, change)
+            return
         array = replace(deployment.arrays[index], w_max=scalar(deployment.arrays[index].w_max))
         self.states[index], written, moved, total, given = self.update(
             self.optimiser, self.writer, array, scalar(deployment.unit(index)),
@@ -170,6 +176,11 @@ class Controller:
         """Let the writer write a change [rows, columns] of an array's weights."""
         deployment = self.deployment
         array, cells = deployment.arrays[index], deployment.cells[index]
+        if isinstance(self.writer, PulseWriter):
+            stream = deployment.write_stream()
+            moved = self.writer.into(array, cells, change, stream, deployment.time)
+            self._take(index, cells, moved, cells.wanted.sum(), None)
+            return
         written = self.writer.write(array, cells, change, deployment.write_stream(), deployment.time)
         self._take(index, written, (written.wear - cells.wear).sum(), written.wanted.sum(), None)
 

@@ -7,8 +7,8 @@ presented comes from `normals`, a pure function of its key and place, which an e
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,26 @@ def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     words = (words ^ (words >> np.uint64(30))) * FIRST
     words = (words ^ (words >> np.uint64(27))) * SECOND
     return words ^ (words >> np.uint64(31))
+
+
+class SideBySide:
+    """Streams of several chips as one, for cells of which `chips` [cells] says on which of them each is."""
+
+    def __init__(self, streams: Sequence[np.random.Generator], chips: NDArray[np.generic]) -> None:
+        self.streams, self.chips = streams, chips
+
+    def standard_normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Standard normals [cells], each chip's from its own stream."""
+        drawn = np.empty(shape)
+        for number, stream in enumerate(self.streams):
+            mine = self.chips == number
+            drawn[mine] = stream.standard_normal(np.count_nonzero(mine))
+        return drawn
+
+
+def among(rng: Any, chosen: NDArray[np.bool_]) -> Any:
+    """Return the stream of some of the cells that `rng` is of."""
+    return SideBySide(rng.streams, rng.chips[chosen]) if isinstance(rng, SideBySide) else rng
 
 
 class Draw(NamedTuple):

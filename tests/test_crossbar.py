@@ -116,7 +116,9 @@ def test_pulses_wear_a_cell_out() -> None:
     device = Pulsed(step=0.01, endurance=10.0)
     crossbar = Crossbar(device=device, effects=(), w_max=1.0, frozen=device.fabricate((2, 1, 1), Draw(0, "d", ())))
     cells = crossbar.programme(None, np.zeros((1, 1)), stream(0, "first"), 0.0)
+    both = np.nonzero(np.ones((2, 1, 1)))
     for turn in range(4):
-        cells = crossbar.pulsed(cells, np.full((2, 1, 1), 6.0), cells.wanted, None, stream(0, "p", turn), 1.0)
+        given = crossbar.pulse(cells, both, np.full(2, 6.0), stream(0, "p", turn), 1.0)
+        assert given == (12.0 if turn < 2 else 0.0)
     assert cells.wear.ravel().tolist() == [13.0, 13.0]
     assert device.relative(cells.g)[0, 0, 0] == pytest.approx(-1.0 + 12 * 0.01)

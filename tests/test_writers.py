@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -130,8 +132,15 @@ def test_zero_shifting_counts_its_pulses_and_needs_a_reference_cell() -> None:
         begun(PulseTrain(zero_shift=10), other, cells)
 
 
-@pytest.mark.parametrize("device", [RRAM_WAN_2022, RERAM_ARRAY_OM_2022], ids=["programmed", "pulsed"])
-def test_verified_cells_end_nearer_to_their_targets(device) -> None:
+QUIET = dataclasses.replace(RERAM_ARRAY_OM_2022, write_noise=0.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "left"),
+    [(RRAM_WAN_2022, 0.3), (QUIET, 0.3), (RERAM_ARRAY_OM_2022, 0.5)],
+    ids=["programmed", "pulsed", "pulsed, with write noise"],
+)
+def test_verified_cells_end_nearer_to_their_targets(device, left) -> None:
     errors = []
     for rounds in (1, 8):
         frozen = device.fabricate((2, 40, 40), Draw(0, "device", ("v",)))
@@ -142,7 +151,7 @@ def test_verified_cells_end_nearer_to_their_targets(device) -> None:
         )
         error = np.abs(device.limit(after.target, frozen) - after.g)[0] / (device.g_max - device.g_min)
         errors.append(float(np.mean(error > 0.02)))
-    assert errors[1] < 0.3 * errors[0]
+    assert errors[1] < left * errors[0]
 
 
 @pytest.mark.parametrize("writer", [StochasticPulses(), Accumulate(), WriteVerify()], ids=lambda w: type(w).__name__)

@@ -80,7 +80,9 @@ class Device(Parameters, ABC):
         return g
 
     def pulse(self, g: AnyArray, counts: AnyArray, cell: Mapping[str, AnyArray], rng: np.random.Generator) -> AnyArray:
-        """Return the conductances [S] after `counts` pulses to each cell, upwards where positive; nothing is edited."""
+        """Return the states [S] after `counts` pulses to each cell, upwards where positive; nothing is edited. What a
+        read sees of a state is what `written` makes of it.
+        """
         raise ParameterError(f"{type(self).__name__} has no measured answer to pulses; take a Pulsed device")
 
     @property

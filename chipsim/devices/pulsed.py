@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chipsim.arrays import AnyArray, like, namespace
 from chipsim.devices.base import Device, Frozen
 from chipsim.quantity import Parameters, quantity
-from chipsim.streams import Draw
+from chipsim.streams import Draw, among
 
 Array = NDArray[np.float64]
 AIHWKIT = ", as in aihwkit"
@@ -101,9 +101,7 @@ class Pulsed(Device):
     Source of the form: aihwkit's pulsed devices. The conductance range is a design choice: the fits are relative.
     """
 
-    ages: ClassVar[bool] = True
     draws: ClassVar[bool] = True
-    drifts: ClassVar[bool] = True
     pulses: ClassVar[bool] = True
 
     g_min: float = quantity(10e-6, "S", (0.0, 1.0))
@@ -156,30 +154,33 @@ class Pulsed(Device):
             **self.response.fabricate(shape, draw),
         }
 
+    def sigma(self, g: AnyArray) -> AnyArray:
+        """Return the standard deviation of what a read adds to a state `g` [S]."""
+        return g * 0.0 + self.write_noise * self.step * self._unit
+
     def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
-        return namespace(target).asarray(target, copy=True)
+        if not self.write_noise:
+            return namespace(target).asarray(target, copy=True)
+        assert rng is not None
+        noise = like(rng.standard_normal(tuple(target.shape)), target)
+        return namespace(target).clip(target + self.write_noise * self.step * self._unit * noise, min=0.0)
 
     def limit(self, g: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
         return namespace(g).clip(g, min=self.conductance(cell["bottom"]), max=self.conductance(cell["top"]))
 
-    def aged(self, g: AnyArray, target: AnyArray, drawn: AnyArray | None, age: AnyArray) -> AnyArray:
-        assert drawn is not None
-        return namespace(g).clip(g + self.write_noise * self.step * self._unit * drawn, min=0.0)
-
     def pulse(self, g: AnyArray, counts: AnyArray, cell: Mapping[str, AnyArray], rng: np.random.Generator) -> AnyArray:
-        """Return the conductances [S] after `counts` pulses to each cell, upwards where positive; `g` is not edited.
+        """Return the states [S] after `counts` pulses to each cell, upwards where positive; `g` is not edited.
 
-        One pulse of all cells after the other; what `aged` adds is drawn by whoever keeps the cells.
+        One pulse of all cells after the other; a read adds write noise, see `written`.
         """
         xp = namespace(g)
         w, left = self.relative(g), abs(counts)
-        while bool((left > 0).any()):
-            active = left > 0
+        while bool((active := left > 0).any()):
             part = {name: values[active] for name, values in cell.items()}
             now, up = w[active], counts[active] > 0
             step = xp.where(up, part["step_up"], -part["step_down"])
-            noise = self.cycle * like(rng.standard_normal(tuple(now.shape)), g)
-            moved = self.response.noisy(self.response.factor(now, up, part), noise)
+            drawn = among(rng, np.asarray(active)).standard_normal(tuple(now.shape))
+            moved = self.response.noisy(self.response.factor(now, up, part), self.cycle * like(drawn, g))
             w[active] = xp.clip(now + step * moved, min=part["bottom"], max=part["top"])
             left = left - 1
         return self.conductance(w)

@@ -105,6 +105,11 @@ class Effect(Parameters, ABC):
         """Return the conductances that really stand after a write that left `g`."""
         return g
 
+    @property
+    def programmes(self) -> bool:
+        """Whether a write meets it: whether it has a `programme`."""
+        return type(self).programme is not Effect.programme
+
     def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
         """Return the conductances that a read of cells at `g` sees."""
         return g

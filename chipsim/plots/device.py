@@ -95,8 +95,8 @@ class _Population:
     def __init__(self, device: Device, targets: Array, seed: int) -> None:
         self.device, self.target = device, np.repeat(targets[:, None], CELLS, axis=1)
         frozen = device.fabricate((CELLS,), Draw(seed, "device", ("plots",)))
-        written = [device.programme(target, stream(seed, "plots", "programme")) for target in self.target]
-        self.g = np.stack([device.limit(g, frozen) for g in written])
+        aims = [device.limit(target, frozen) for target in self.target]
+        self.g = np.stack([device.written(aim, stream(seed, "plots", "programme")) for aim in aims])
         drawn = stream(seed, "plots", "drawn").standard_normal(CELLS)
         self.drawn = np.broadcast_to(drawn, self.g.shape) if device.drifts else None
 
@@ -166,8 +166,7 @@ def _pulsed(device: Device, seed: int) -> tuple[xr.Dataset, int]:
 
 def _stands(device: Device, g: Array, rng: np.random.Generator) -> Array:
     """What stands after a pulse that left `g`."""
-    drawn = rng.standard_normal(g.shape) if device.drifts else None
-    found: Array = device.aged(g, g, drawn, np.zeros_like(g)) if device.ages else g
+    found: Array = device.written(g, rng)
     return found
 
 

@@ -1,5 +1,6 @@
 """What a learning rule is: a pure pair of init and update on the signals of one array."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -87,7 +88,12 @@ def counted(counter: AnyArray | None, signals: LocalSignals) -> AnyArray:
     """Return the spike counter of a hidden array after this step; None in a read-out array."""
     if signals.readout:
         return None
-    return seen(signals.spikes) if counter is None else counter + seen(signals.spikes)
+    return stopped(seen(signals.spikes) if counter is None else counter + seen(signals.spikes), signals)
+
+
+def stopped(count: AnyArray, signals: LocalSignals) -> AnyArray:
+    """Return a number of spikes as the counter holds it."""
+    return count if signals.largest == math.inf else namespace(count).clip(count, max=signals.largest)
 
 
 def gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
@@ -98,4 +104,4 @@ def gated(signals: LocalSignals, values: AnyArray) -> AnyArray:
 def readout_error(signals: LocalSignals, target: AnyArray) -> AnyArray:
     """Return the column signal of the cross-entropy of a read-out's running value against a target distribution."""
     elapsed = signals.step + 1
-    return (softmax(seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))
+    return signals.sent(softmax(seen(signals.value) / elapsed) - target) * (1 / (len(target) * elapsed))

@@ -66,5 +66,6 @@ class Decolle(Rule):
             return None, readout_error(signals, label)[None]
         back = like(local_readout(self.seed, signals.array, counter.shape[1], label.shape[1]), counter)
         error = softmax(counter @ back * (self.gain / elapsed)) - label
-        delta = error @ back.T * (self.gain / (len(label) * elapsed))
+        width = math.sqrt(counter.shape[1])
+        delta = signals.sent(error @ back.T * width) * (self.gain / width / (len(label) * elapsed))
         return counter, gated(signals, delta)[None]

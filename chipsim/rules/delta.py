@@ -43,5 +43,5 @@ class Delta(Rule):
         if not signals.readout or signals.step < self.warm_up:
             return None, None
         elapsed, label = signals.step + 1, seen(signals.label)
-        error = seen(signals.value) / elapsed - label
+        error = signals.sent(seen(signals.value) / elapsed - label)
         return None, (error * (1 / (math.prod(label.shape) * elapsed)))[None]

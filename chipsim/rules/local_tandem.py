@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple, final
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax
+from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax, stopped
 from chipsim.signals import LocalSignals
 
 
@@ -54,8 +54,8 @@ class LocalTandem(Rule):
         if signals.readout:
             delta = readout_error(signals, target)
         else:
-            error = (counter * (1 / elapsed) - target) * (2 / (math.prod(target.shape) * elapsed))
-            delta = gated(signals, error)
+            error = signals.sent(counter * (1 / elapsed) - target)
+            delta = gated(signals, error * (2 / (math.prod(target.shape) * elapsed)))
         return counter, delta[None]
 
 
@@ -158,10 +158,12 @@ class LocalTandemTrace(Rule):
 
 def _rate_error(spikes: tuple[AnyArray, ...], signals: LocalSignals) -> AnyArray:
     target = seen(signals.target)
-    return (2 / math.prod(target.shape)) * (sum(spikes[1:], spikes[0]) / signals.window - target)
+    count = stopped(sum(spikes[1:], spikes[0]), signals)
+    return (2 / math.prod(target.shape)) * signals.sent(count / signals.window - target)
 
 
 def _readout_signal(signals: LocalSignals) -> AnyArray:
     target = seen(signals.target)
-    delta = (softmax(seen(signals.value) / signals.window) - target) / (len(target) * signals.window)
+    error = signals.sent(softmax(seen(signals.value) / signals.window) - target)
+    delta = error / (len(target) * signals.window)
     return namespace(delta).broadcast_to(delta[None], (signals.window, *delta.shape))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from chipsim.arrays import AnyArray, like, namespace
@@ -64,13 +64,19 @@ class PulseWriter(Writer, ABC):
                 raise ParameterError(f"{type(self).__name__}.{name} must be a whole number of at least {least}")
 
     @abstractmethod
-    def counts(
-        self, change: AnyArray, size: Any, cells: Cells, uniform: Callable[[], AnyArray]
-    ) -> tuple[AnyArray, AnyArray | None]:
-        """Return how many pulses each weight gets, upwards where positive, and what is put off.
+    def counts(self, change: AnyArray, size: Any, uniform: Callable[[], AnyArray]) -> AnyArray:
+        """Return how many pulses each weight gets, upwards where positive.
 
         size: what one pulse moves the weight of an average cell. uniform: gives uniform numbers like `change`.
         """
+
+    def given(
+        self, change: AnyArray, size: Any, cells: Cells, uniform: Callable[[], AnyArray]
+    ) -> tuple[tuple[AnyArray, ...], AnyArray]:
+        """Return which weights get pulses, as indices, and how many; what is kept in `cells` is edited."""
+        counts = self.counts(change, size, uniform)
+        places = namespace(counts).nonzero(counts)
+        return places, counts[places]
 
     def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
         name = type(self).__name__
@@ -81,27 +87,34 @@ class PulseWriter(Writer, ABC):
             )
         if self.zero_shift and array.pair != "reference":
             raise ParameterError(f'{name}.zero_shift needs a reference cell: ChipDesign(pair="reference")')
-        cells = replace(cells, pending=cells.wanted * 0.0) if cells.pending is None else cells
-        return self._shifted(array, cells, streams, time) if self.zero_shift else cells
+        return self._shifted(array, cells.copied(), streams, time) if self.zero_shift else cells
 
     def _shifted(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
         xp, wanted = namespace(cells.g), cells.wanted
-        only_plus = xp.stack([xp.ones_like(wanted), xp.zeros_like(wanted)])
+        state: Any = cells.drawn
+        plus = xp.nonzero(xp.stack([xp.ones_like(wanted), xp.zeros_like(wanted)]))
         for _ in range(self.zero_shift):
             for direction in (1.0, -1.0):
-                cells = array.pulsed(cells, direction * only_plus, wanted, cells.pending, streams(), time)
-        shifted = replace(cells, target=xp.stack([cells.target[0], cells.g[0]]))
-        written = array.programme(shifted, wanted, streams(), time)
-        g = xp.stack([written.g[0], array.device.limit(shifted.target, array.frozen)[1]])
-        for effect, frozen in array.effects:
-            g = effect.programme(g, frozen)
-        return replace(written, g=g, wear=written.wear + xp.flip(only_plus, axis=0))
+                array.pulse(cells, plus, xp.full_like(state[plus], direction), streams(), time)
+        reference = xp.stack([state[0], state[0]])
+        moved = xp.stack([xp.zeros_like(wanted), xp.ones_like(wanted)]) > 0
+        cells = array.rewritten(cells, wanted, reference, moved, streams(), time)
+        return array.programme(cells, wanted, streams(), time)
 
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         assert rng is not None
+        written = cells.copied()
+        self.into(array, written, change, rng, time)
+        return written
+
+    def into(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams, time: Any) -> AnyArray:
+        """Write `change` into `cells`, which are edited; return how many pulses were given."""
         xp, size = namespace(change), array.device.pulse_size / array.g_scale
         if array.pair == "minimum":
             size = 2 * size
+        wanted: AnyArray = cells.wanted
+        wanted += change
+        wanted[...] = array.clip(wanted)
 
         def uniform() -> AnyArray:
             shape = tuple(change.shape)
@@ -109,6 +122,9 @@ class PulseWriter(Writer, ABC):
                 return xp.stack([like(one.random(shape[1:]), change) for one in rng])
             return like(rng.random(shape), change)
 
-        counts, pending = self.counts(change, size, cells, uniform)
-        both = xp.stack([counts, -counts if array.pair == "minimum" else counts * 0.0])
-        return array.pulsed(cells, both, array.clip(cells.wanted + change), pending, rng, time)
+        places, counts = self.given(change, size, cells, uniform)
+        plus, minus = xp.zeros_like(places[0]), xp.ones_like(places[0])
+        if array.pair == "minimum":
+            both = (xp.concat([plus, minus]), *(xp.concat([index, index]) for index in places))
+            return array.pulse(cells, both, xp.concat([counts, -counts]), rng, time)
+        return array.pulse(cells, (plus, *places), counts, rng, time)

@@ -1,13 +1,13 @@
 """Writers that give pulses: how a wanted change becomes a whole number of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.crossbar import Cells
+from chipsim.crossbar import Cells, Crossbar
 from chipsim.quantity import quantity
-from chipsim.writers.base import PulseWriter
+from chipsim.writers.base import Fresh, PulseWriter
 
 Uniform = Callable[[], AnyArray]
 
@@ -19,9 +19,9 @@ class PulseTrain(PulseWriter):
 
     faithful: ClassVar[bool] = False
 
-    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+    def counts(self, change: AnyArray, size: Any, uniform: Uniform) -> AnyArray:
         xp = namespace(change)
-        return xp.clip(xp.round(change / size), min=-self.most, max=self.most), cells.pending
+        return xp.clip(xp.round(change / size), min=-self.most, max=self.most)
 
 
 @final
@@ -29,10 +29,10 @@ class PulseTrain(PulseWriter):
 class StochasticPulses(PulseWriter):
     """n = sign(change) floor(|change| / size + u), u uniform in 0..1: as many pulses as asked for on average."""
 
-    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+    def counts(self, change: AnyArray, size: Any, uniform: Uniform) -> AnyArray:
         xp = namespace(change)
         whole = xp.floor(abs(change) / size + uniform())
-        return xp.sign(change) * xp.clip(whole, max=self.most), cells.pending
+        return xp.sign(change) * xp.clip(whole, max=self.most)
 
 
 @final
@@ -44,9 +44,9 @@ class SignPulses(PulseWriter):
 
     least: float = quantity(0.0, "1", (0.0, 1e6))
 
-    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
+    def counts(self, change: AnyArray, size: Any, uniform: Uniform) -> AnyArray:
         xp = namespace(change)
-        return xp.where(abs(change) > self.least, xp.sign(change), change * 0.0), cells.pending
+        return xp.where(abs(change) > self.least, xp.sign(change), change * 0.0)
 
 
 @final
@@ -60,7 +60,20 @@ class Accumulate(PulseWriter):
     Source: Nandakumar et al., Front. Neurosci. 2020.
     """
 
-    def counts(self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform) -> tuple[AnyArray, AnyArray | None]:
-        xp, gathered = namespace(change), cells.pending + change
-        counts = xp.clip(xp.trunc(gathered / size), min=-self.most, max=self.most)
-        return counts, gathered - counts * size
+    def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
+        cells = super().begin(array, cells, streams, time)
+        return replace(cells, pending=cells.wanted * 0.0) if cells.pending is None else cells
+
+    def counts(self, change: AnyArray, size: Any, uniform: Uniform) -> AnyArray:
+        xp = namespace(change)
+        return xp.clip(xp.trunc(change / size), min=-self.most, max=self.most)
+
+    def given(
+        self, change: AnyArray, size: Any, cells: Cells, uniform: Uniform
+    ) -> tuple[tuple[AnyArray, ...], AnyArray]:
+        memory: AnyArray = cells.pending
+        memory += change
+        places = namespace(change).nonzero(abs(memory) >= size)
+        counts = self.counts(memory[places], size, uniform)
+        memory[places] = memory[places] - counts * size
+        return places, counts

@@ -17,7 +17,7 @@ class WriteVerify(Writer):
     are within `window` of their target, a share of the device's range, or were written `rounds` times in all.
 
     A device that answers to pulses gets round(error / pulse) of them in each round, at least one; another is programmed
-    anew. The controller's memory of `wanted` is exact, and its readings are.
+    anew. The controller's memory of `wanted` is exact, and it reads what any read sees.
     """
 
     window: float = quantity(0.02, "1", (1e-6, 1.0))
@@ -38,9 +38,10 @@ class WriteVerify(Writer):
                 break
             if device.pulses:
                 assert rng is not None
-                error = xp.where(wrong, target - cells.g, cells.g * 0.0)
+                places, cells = xp.nonzero(wrong), cells.copied()
+                error = (target - cells.g)[places]
                 whole = xp.clip(xp.round(abs(error) / device.pulse_size), min=1.0)
-                cells = array.pulsed(cells, xp.sign(error) * whole, wanted, cells.pending, rng, time)
+                array.pulse(cells, places, xp.sign(error) * whole, rng, time)
             else:
                 cells = array.rewritten(cells, wanted, target, wrong, rng, time)
             wrong = wrong & (abs(cells.g - target) > self.window * (device.g_max - device.g_min))
