@@ -73,8 +73,8 @@ class Crossbar:
     (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
     cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), what is
     frozen of its cells, what its wires do to them (which share of each conductance reaches its column, and what arrives
-    there beside; None for wires without resistance), whether its pairs are "minimum" or "reference", and whether the
-    partner of a stuck cell makes up for it, as far as it can.
+    there beside; None for wires without resistance), whether its pairs are "minimum" or "reference", and whether a
+    controller verifies what it programmes.
     """
 
     device: Device
@@ -85,7 +85,7 @@ class Crossbar:
     frozen: Mapping[str, AnyArray] = field(default_factory=dict)
     wired: tuple[AnyArray, AnyArray] | None = None
     pair: str = "minimum"
-    compensates: bool = False
+    verifies: bool = False
 
     @property
     def g_scale(self) -> Any:
@@ -107,20 +107,32 @@ class Crossbar:
             middle = xp.full_like(scaled, (device.g_min + device.g_max) / 2)
             reference = device.quantise(middle) if cells is None else cells.target[1]
             plus = device.quantise(xp.clip(reference + scaled, min=device.g_min, max=device.g_max))
-            return xp.stack([plus, reference])
-        g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
-        targets = device.quantise(g + device.g_min if device.g_min else g)
-        return self._compensated(targets, scaled) if self.compensates else targets
+            targets = xp.stack([plus, reference])
+        else:
+            g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
+            targets = device.quantise(g + device.g_min if device.g_min else g)
+        return self._verified(targets, scaled, first=cells is None) if self.verifies else targets
 
-    def _compensated(self, targets: AnyArray, scaled: AnyArray) -> AnyArray:
-        """Targets [2, rows, columns] where the partner of a stuck cell makes up for it; scaled: g_plus - g_minus."""
-        xp, device, held = namespace(targets), self.device, targets
-        for effect, frozen in self.effects:
-            held = effect.programme(held, frozen)
-        plus_stuck, minus_stuck = held != targets
-        wanted = xp.clip(xp.stack([held[1] + scaled, held[0] - scaled]), min=device.g_min, max=device.g_max)
-        partner = xp.stack([minus_stuck & ~plus_stuck, plus_stuck & ~minus_stuck])
-        return xp.where(partner, device.quantise(wanted), targets)
+    def _verified(self, targets: AnyArray, scaled: AnyArray, *, first: bool) -> AnyArray:
+        """Targets [2, rows, columns] that make reads differ by `scaled` [S], noise aside: what a controller finds that
+        reads each pair through its own read path, and corrects the cell that carries the weight, then the other one; a
+        reference cell at its first write alone.
+        """
+        xp, device = namespace(targets), self.device
+        signed, plus = xp.stack([scaled, -scaled]), scaled >= 0
+        if self.pair == "reference":
+            plus = xp.ones_like(plus)
+        turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
+        for corrected in turns if first or self.pair == "minimum" else turns[:1]:
+            seen = targets
+            for hook in ("programme", "read"):
+                for effect, frozen in self.effects:
+                    seen = getattr(effect, hook)(seen, frozen)
+            aim = xp.flip(seen, axis=0) + signed
+            scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
+            better = device.quantise(xp.clip(aim * scale, min=device.g_min, max=device.g_max))
+            targets = xp.where(corrected, better, targets)
+        return targets
 
     def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams | None, time: Any) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.

@@ -100,7 +100,7 @@ class Deployment:
         step: float,
         seed: int,
         avoid: Avoid,
-        compensate: bool,
+        verify: bool,
     ) -> None:
         self.network, self.chips, self.engine, self.encoder = network, chips, engine, encoder
         self.chip = chip = chips[0]
@@ -122,7 +122,7 @@ class Deployment:
                 step=step,
                 frozen=self._native(cells),
                 pair=chip.design.pair,
-                compensates=compensate,
+                verifies=verify,
             )
             for layer, frozen, cells in zip(self.placement.layers, self._frozen, self._cells, strict=True)
         )
@@ -348,7 +348,7 @@ class Deployment:
             "engine": type(self.engine).__name__,
             "precision": getattr(self.engine, "dtype", "float64"),
             "window": self.window,
-            "compensates": self.arrays[0].compensates,
+            "verifies": self.arrays[0].verifies,
             "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
             "step": self.step,
             "seed of the deployment": int(self.seed),
@@ -671,7 +671,7 @@ def deploy(
     encoder: Encoder | None = None,
     seed: int = 0,
     avoid: Avoid | None = None,
-    compensate: bool = False,
+    verify: bool = False,
 ) -> Deployment:
     """Place a network on a chip and programme its cells.
 
@@ -681,8 +681,8 @@ def deploy(
     by default. encoder: how inputs drive their rows, by default as analog values, the same in every step; Poisson()
     makes spikes of them. seed: of the programming noise, beside the chip's, and of the encoder: another one is another
     draw on the same die. avoid: tiles and circuits that the network must not stand on, as a test of this chip found
-    them. compensate: whether the partner of a stuck cell is programmed so that the pair holds its weight, as far as it
-    can; of the stuck cells a controller knows that read its chip.
+    them. verify: whether a controller reads each pair of cells through its own read path and corrects what it programmes,
+    as far as their range allows: so that it makes up for what frozen effects do to cells, and for stuck partners.
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
     if not isinstance(network, Network):
@@ -700,5 +700,5 @@ def deploy(
     if not isinstance(encoder, Encoder | None):
         raise ParameterError(f"encoder must be an Encoder, as Analog() and Poisson() are, not {encoder!r}")
     return Deployment(
-        network, chips, engine or reference(), encoder or Analog(), window, seconds, seed, avoid or Avoid(), compensate
+        network, chips, engine or reference(), encoder or Analog(), window, seconds, seed, avoid or Avoid(), verify
     )

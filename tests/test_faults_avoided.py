@@ -10,9 +10,9 @@ SIZE = {"tiles": 8, "rows": 16, "columns": 16, "neurons": 64, "readouts": 16}
 NETWORK = Network.random((12, 20, 4), seed=0)
 
 
-def deployed(*effects, avoid=None, compensate=False, device=None, engine=None):
+def deployed(*effects, avoid=None, verify=False, device=None, engine=None):
     design = cs.ChipDesign(circuit=cs.LIF(), device=device or cs.Ideal(), effects=effects, **SIZE)
-    return cs.deploy(NETWORK, cs.fabricate(design, 1), window=8, avoid=avoid, compensate=compensate, engine=engine)
+    return cs.deploy(NETWORK, cs.fabricate(design, 1), window=8, avoid=avoid, verify=verify, engine=engine)
 
 
 def inputs():
@@ -57,7 +57,7 @@ def test_the_partner_of_a_stuck_cell_makes_up_for_it_as_far_as_it_can(device) ->
     ideal, plain, aware = (
         deployed(device=device),
         deployed(stuck, device=device),
-        deployed(stuck, device=device, compensate=True),
+        deployed(stuck, device=device, verify=True),
     )
     for layer in range(2):
         wanted = ideal.weights(layer)
@@ -75,9 +75,30 @@ def test_the_partner_of_a_stuck_cell_makes_up_for_it_as_far_as_it_can(device) ->
 
 def test_compensation_holds_while_the_chip_learns() -> None:
     samples = type("Some", (), {"inputs": inputs(), "labels": np.arange(40) % 4})()
-    snn = deployed(cs.StuckCells(rate=0.2), compensate=True, engine=cs.Torch(dtype="float64"))
+    snn = deployed(cs.StuckCells(rate=0.2), verify=True, engine=cs.Torch(dtype="float64"))
     cs.learn(snn, samples, rule=cs.Delta(warm_up=2), progress=False, batch=8)
     error = np.abs(snn.weights(1) - np.asarray(snn.cells[1].wanted))
     plain = np.asarray(snn._frozen[1][0]["stuck"]).sum(0) == 0
     np.testing.assert_allclose(error[plain], 0.0, atol=1e-12)
     assert np.median(error) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("pair", ["minimum", "reference"])
+@pytest.mark.parametrize("device", [cs.Ideal(g_min=10e-6), cs.Pulsed()], ids=["ideal", "pulsed"])
+def test_what_is_verified_makes_up_for_the_gain_of_every_cell(device, pair) -> None:
+    mismatch = cs.Mismatch(sigma=0.3, kinds=("cell_gain",))
+    exact, plain, aware = (
+        cs.deploy(
+            NETWORK,
+            cs.fabricate(cs.ChipDesign(device=device, effects=effects, pair=pair, headroom=4.0), 1),
+            window=8,
+            verify=verify,
+        )
+        for effects, verify in (((), False), ((mismatch,), False), ((mismatch,), True))
+    )
+    for layer in range(2):
+        wanted = exact.weights(layer)
+        errors = [np.abs(each.weights(layer) - wanted) for each in (plain, aware)]
+        assert errors[0].mean() > 0.1 * np.abs(wanted).mean()
+        assert np.mean(errors[1] > 1e-9) < 0.25, "a pair out of range"
+        assert errors[1].mean() < 0.25 * errors[0].mean()
