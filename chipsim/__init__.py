@@ -59,9 +59,6 @@ if TYPE_CHECKING:
     from chipsim.circuits import CurrentLIF as CurrentLIF
     from chipsim.circuits import DynapSE as DynapSE
     from chipsim.circuits import Integrator as Integrator
-    from chipsim.costs import DYNAP_SE1_PRICES as DYNAP_SE1_PRICES
-    from chipsim.costs import SPIKESIM_PRICES as SPIKESIM_PRICES
-    from chipsim.costs import Prices as Prices
     from chipsim.costs import inference_cost as inference_cost
     from chipsim.costs import learning_cost as learning_cost
     from chipsim.deployment import Deployment as Deployment
@@ -117,6 +114,9 @@ if TYPE_CHECKING:
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
     from chipsim.population import step_error as step_error
+    from chipsim.prices import DYNAP_SE1_PRICES as DYNAP_SE1_PRICES
+    from chipsim.prices import SPIKESIM_PRICES as SPIKESIM_PRICES
+    from chipsim.prices import Prices as Prices
     from chipsim.probe import Record as Record
     from chipsim.responses import Adc as Adc
     from chipsim.rules import Decolle as Decolle
@@ -149,7 +149,7 @@ _MODULES = {
         "DynapSE",
         "Integrator",
     ),
-    "costs": ("DYNAP_SE1_PRICES", "SPIKESIM_PRICES", "Prices", "inference_cost", "learning_cost"),
+    "costs": ("inference_cost", "learning_cost"),
     "deployment": ("Deployment", "deploy"),
     "devices": (
         "ECRAM_MO_KIM_2019",
@@ -203,6 +203,7 @@ _MODULES = {
     "loop": ("SGD", "Adam"),
     "mapping": ("Avoid",),
     "network": ("Network",),
+    "prices": ("DYNAP_SE1_PRICES", "SPIKESIM_PRICES", "Prices"),
     "probe": ("Record",),
     "responses": ("Adc",),
     "signals": ("LearningCircuits",),

@@ -9,14 +9,15 @@ import pytest
 import xarray as xr
 
 import chipsim as cs
-from chipsim import results, rules, writers
+from chipsim import results, writers
 from chipsim.arrays import to_numpy
-from chipsim.costs import INFERENCE, LEARNING
 from chipsim.errors import ParameterError
 from chipsim.loop import SGD, Adam
 from chipsim.network import Conv2d, Dense, Network
 from chipsim.quantity import declarations
 
+INFERENCE = ["spike", "route", "drive", "synapse", "code", "conversion"]
+LEARNING = [*INFERENCE, "count", "look", "signal", "memory", "write", "target"]
 LISTS = {"spikesim": cs.SPIKESIM_PRICES, "dynap": cs.DYNAP_SE1_PRICES}
 PRICES = cs.SPIKESIM_PRICES
 NETWORK = cs.Network.random((6, 5, 3), seed=2)
@@ -120,6 +121,7 @@ def test_an_inference_is_what_a_hand_computes(engine):
             at = {"layer": layer, "part": name}
             assert float(cost.operations.sel(at)) == pytest.approx(count[name] / 7, rel=1e-12, abs=0)
             assert float(cost.energy.sel(at)) == pytest.approx(energy[name] / 7, rel=1e-12, abs=0)
+    assert cost.part.to_numpy().tolist() == INFERENCE
     assert cost.operations.sel(part="spike").sum() > 0
     assert cost.latency == 8 * 1e-3
     assert cost.accuracy == numbers.accuracy(SAMPLES)
@@ -215,6 +217,7 @@ def test_an_epoch_is_what_a_hand_computes():
     cost = cs.learning_cost(snn, history, target_bits=6)
     results.validate(cost)
     assert cost.updates == 3
+    assert cost.part.to_numpy().tolist() == LEARNING
     for epoch in (1, 2):
         for layer, (rows, columns) in enumerate(((7, 5), (6, 3))):
             at = {"epoch": epoch, "layer": layer}
@@ -242,8 +245,8 @@ def test_an_epoch_is_what_a_hand_computes():
             energy["synapse"] = 0.2**2 * 104e-9 * (events * siemens[:-1].mean() + 7 * 8 * siemens[-1])
             energy["write"] = 0.9**2 * 100e-6 * writes * met
             for name in LEARNING:
-                assert float(cost.operations.sel(at, part=name)) == pytest.approx(count[name], rel=1e-12, abs=0)
-                assert float(cost.energy.sel(at, part=name)) == pytest.approx(energy[name], rel=1e-12, abs=0)
+                assert float(cost.operations.sel(part=name, **at)) == pytest.approx(count[name], rel=1e-12, abs=0)
+                assert float(cost.energy.sel(part=name, **at)) == pytest.approx(energy[name], rel=1e-12, abs=0)
         turns = 0.0
         for layer, (rows, columns) in enumerate(((7, 5), (6, 3))):
             each = float(history.writes.sel(epoch=epoch, layer=layer)) / 3
@@ -314,7 +317,7 @@ def test_the_passes_of_an_epoch_are_counted_as_those_of_inference():
     snn = deployed(encoder=cs.Poisson(), circuit=cs.IF())
     records = [snn.present(INPUTS, cs.Record(layer=k, spikes=True, rows=True)) for k in (0, 1)]
     bias = [layer.bias_rows for layer in snn.placement.layers]
-    history = learnt(deployed())
+    history = learnt(deployed()).assign_attrs(snn.chip.provenance)
     history["spikes"] = ("epoch", "layer"), [[float(record.spikes.sum()) for record in records]]
     drives = [record.drive.to_numpy()[..., :-rows] for record, rows in zip(records, bias, strict=True)]
     history["events"] = ("epoch", "layer"), [[float(np.count_nonzero(drive)) for drive in drives]]
@@ -365,11 +368,13 @@ def test_what_is_not_of_learn_is_refused():
         (history.drop_vars("events"), "there is no events"),
         (history.drop_attrs(), "there is no samples, batch, update, readout, rule, writer, optimiser"),
         (history.isel(layer=[0]), "has 1 layers, but the network has 2"),
+        (history.assign_attrs(chip_hash="0"), "of another chip"),
         (history.assign_attrs(rule='{"type":"Mine"}'), "unknown type 'Mine'"),
     ):
         with pytest.raises(ParameterError, match=sentence):
             cs.learning_cost(snn, wrong)
+    with pytest.raises(ParameterError, match="from -2 to 1, not 2"):
+        cs.learning_cost(snn, history, layers=(0, 2))
     for bits in (0, True, 8.0):
         with pytest.raises(ParameterError, match="target_bits must be a whole number of at least 1"):
             cs.learning_cost(snn, history, target_bits=bits)
-    assert {kind.__name__ for kind in rules.ALL} >= {"LocalTandem", "Delta"}
