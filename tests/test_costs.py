@@ -26,7 +26,10 @@ INPUTS = RNG.uniform(-1, 2, (7, 6)) * (RNG.random((7, 6)) < 0.7)
 SAMPLES = SimpleNamespace(inputs=INPUTS, labels=np.arange(7) % 3)
 
 
-def deployed(network=NETWORK, engine=None, encoder=None, chips=None, **design):
+TORCH = cs.Torch(dtype="float64", device="cpu", compile=False)
+
+
+def deployed(network=NETWORK, engine=TORCH, encoder=None, chips=None, **design):
     design = cs.ChipDesign(**{"device": cs.RRAM_MILO_2021, "rows": 4, "columns": 4, **design})
     chip = cs.fabricate(design, seed=3) if chips is None else [cs.fabricate(design, seed=seed) for seed in chips]
     return cs.deploy(network, chip, window=8, engine=engine, encoder=encoder)
@@ -86,7 +89,7 @@ def test_a_changed_price_is_no_longer_its_source_s():
 # ---------------------------------------------------------------------------------------------------------- inference
 
 
-@pytest.mark.parametrize("engine", [None, cs.Torch(dtype="float64")], ids=["brian", "torch"])
+@pytest.mark.parametrize("engine", [cs.Brian(), TORCH], ids=["brian", "torch"])
 def test_an_inference_is_what_a_hand_computes(engine):
     """Two layers, from recorded spikes and drives, one cell after another."""
     snn, numbers = deployed(engine=engine), deployed(engine=engine)
@@ -149,7 +152,7 @@ def test_a_convolution_is_counted_position_by_position():
     snn = deployed(Network(layers, shape=(2, 4, 4)), rows=5, columns=3)
     images = RNG.uniform(0, 2, (3, 2, 4, 4)) * (RNG.random((3, 2, 4, 4)) < 0.4)
     cost = cs.inference_cost(snn, SimpleNamespace(inputs=images, labels=np.zeros(3, int)))
-    g, bias_rows = snn.cells[0].g.sum(axis=0), snn.placement.layers[0].bias_rows
+    g, bias_rows = to_numpy(snn.cells[0].g).sum(axis=0), snn.placement.layers[0].bias_rows
     pooled = images.reshape(3, 2, 2, 2, 2, 2).mean(axis=(3, 5))
     drives = pairs = joules = 0.0
     for image in np.pad(pooled, ((0, 0), (0, 0), (1, 1), (1, 1))):
@@ -187,12 +190,12 @@ def test_spikes_as_inputs_need_no_converter_and_columns_may_have_one_for_every_s
 
 
 def test_chips_side_by_side_cost_what_each_costs_alone():
-    engine, effects = cs.Torch(dtype="float64"), (cs.Mismatch(sigma=0.3),)
-    together = deployed(engine=engine, effects=effects, chips=(3, 5))
+    effects = (cs.Mismatch(sigma=0.3),)
+    together = deployed(effects=effects, chips=(3, 5))
     cost = cs.inference_cost(together, SAMPLES)
     assert cost.energy.dims == ("chip", "layer", "part")
     for seed in (3, 5):
-        alone = cs.inference_cost(deployed(engine=engine, effects=effects, chips=(seed,)), SAMPLES)
+        alone = cs.inference_cost(deployed(effects=effects, chips=(seed,)), SAMPLES)
         for name in ("operations", "energy", "accuracy"):
             np.testing.assert_allclose(cost[name].sel(chip=seed), alone[name], rtol=1e-12)
     assert not np.array_equal(cost.energy[0], cost.energy[1])
@@ -223,10 +226,10 @@ def test_an_epoch_is_what_a_hand_computes():
             at = {"epoch": epoch, "layer": layer}
             spikes, events, writes = (float(history[name].sel(at)) for name in ("spikes", "events", "writes"))
             assert writes > 0
-            cells = snn.cells[layer]
-            met = (cells.g * cells.wear).sum() / cells.wear.sum()
+            g, wear = to_numpy(snn.cells[layer].g), to_numpy(snn.cells[layer].wear)
+            met = (g * wear).sum() / wear.sum()
             sideways = math.ceil(columns / 4)
-            siemens = cells.g.sum(axis=(0, 2))
+            siemens = g.sum(axis=(0, 2))
             count = {
                 "spike": spikes,
                 "route": spikes,
@@ -253,7 +256,7 @@ def test_an_epoch_is_what_a_hand_computes():
             turns += 3 * max(min(rows, each), each / (2 * columns))
         expected = 7 * 8e-3 + 7 * (5 * 6 + 2) / 743.6e6 + turns * 100e-6
         assert float(cost.latency.sel(epoch=epoch)) == pytest.approx(expected, rel=1e-12, abs=0)
-    np.testing.assert_allclose(cost.wear, [cells.wear.mean() for cells in snn.cells])
+    np.testing.assert_allclose(cost.wear, [to_numpy(cells.wear).mean() for cells in snn.cells])
     np.testing.assert_array_equal(cost.worn, 0)
 
 
@@ -271,7 +274,7 @@ def test_each_rule_costs_what_it_reads():
     assert operations(offline, "conversion") == [7 * 5 * 8, 7 * 3 * 8]  # its membranes too
     assert operations(cs.Decolle(warm_up=4), "target") == [0, 7 * 2]
     assert operations(cs.Delta(warm_up=4), "signal") == [0, 7 * 3 * 4]
-    assert operations(cs.Delta(warm_up=4), "count") == [0, 0]
+    assert operations(cs.Delta(warm_up=4), "count") == operations(online, "count", layers=(-1,)) == [0, 0]
     assert operations(online, "target", layers=(0,)) == [7 * 5 * 8, 0]
     assert operations(online, "memory", layers=(-1,)) == [0, 6 * 3 * 3]
     converting = deployed(effects=(cs.Converters(dac_range=4.0),))
@@ -299,6 +302,29 @@ def test_memories_are_paid_by_update_and_by_who_keeps_them():
         assert found.operations.sel(part="memory", epoch=1).to_numpy().tolist() == [words * 35, words * 18]
 
 
+def test_writes_take_turns_by_row_and_by_pulses():
+    for pair, at_once in (("minimum", 2), ("reference", 1)):
+        snn = deployed(pair=pair)
+        history = learnt(snn)
+        for writes, turns in ((2, 2 + 2), (8, 7 + 6), (700, (700 / 5 + 700 / 3) / at_once)):
+            history["writes"] = history["writes"] * 0.0 + writes
+            slow, fast = (cs.learning_cost(snn, history, prices=cs.Prices(pulse_time=t)) for t in (1.0, 0.0))
+            assert float(slow.latency[0] - fast.latency[0]) == pytest.approx(turns, rel=1e-9)
+
+
+def test_updates_are_those_of_learn():
+    online, offline = cs.LocalTandem(warm_up=4), cs.LocalTandemTrace()
+    cases = (
+        (online, "batch", 3, 3),
+        (online, "sample", None, 7),
+        (online, "step", None, 28),
+        (offline, "step", None, 7),
+    )
+    for rule, update, batch, updates in cases:
+        snn = deployed()
+        assert cs.learning_cost(snn, learnt(snn, rule=rule, update=update, batch=batch)).updates == updates
+
+
 def test_every_writer_says_what_it_keeps():
     kept = {kind.__name__ for kind in writers.ALL if kind.words}
     assert kept == {"Direct", "WriteVerify", "Accumulate"}
@@ -308,7 +334,7 @@ def test_endurance_is_used_up_by_writes():
     device = dataclasses.replace(cs.RRAM_MILO_2021, endurance=50.0)
     snn = deployed(device=device)
     cost = cs.learning_cost(snn, learnt(snn, update="sample"))
-    np.testing.assert_array_equal(cost.worn, [cells.wear.max() / 50 for cells in snn.cells])
+    np.testing.assert_array_equal(cost.worn, [to_numpy(cells.wear).max() / 50 for cells in snn.cells])
     assert (cost.worn > 1 / 50).all()
 
 
@@ -328,8 +354,7 @@ def test_the_passes_of_an_epoch_are_counted_as_those_of_inference():
 
 
 def test_of_several_chips_the_mean_chip_is_priced():
-    engine = cs.Torch(dtype="float64")
-    together = deployed(engine=engine, chips=(3, 5))
+    together = deployed(chips=(3, 5))
     history = learnt(together)
     found = cs.learning_cost(together, history)
     np.testing.assert_allclose(found.operations.sel(part="write"), history["writes"] / 2)
