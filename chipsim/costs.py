@@ -33,6 +33,8 @@ from chipsim.schema import DIMENSIONS
 from chipsim.wiring import Wiring
 
 Array = NDArray[np.float64]
+WITHOUT_LIMIT = 32
+"""Bits of a target that a design does not limit."""
 TOTALS = ("writes", "spikes", "events")
 """What a history counts."""
 MAKERS: dict[str, tuple[type[Parameters], ...]] = {
@@ -90,7 +92,6 @@ def learning_cost(
     *,
     prices: Prices = SPIKESIM_PRICES,
     layers: Sequence[int] | None = None,
-    target_bits: int = 8,
 ) -> xr.Dataset:
     """Return what an epoch of `learn` cost; history: what it returned on this deployment. Divide by its attribute
     `updates` for a learning step, or by `samples`.
@@ -107,13 +108,12 @@ def learning_cost(
     Taken from totals: every event drives a row by 1, inputs of an image are active alike, and a pulse meets the mean
     conductance of the layer's cells now, each counted by its wear.
 
-    layers: as given to `learn`. target_bits: of a teacher's target; a label takes the bits of its number.
+    layers: as given to `learn`. A teacher's target has the bits of the design's learning circuits, 32 where these have
+    no limit; a label has those of its number.
     Raises ParameterError for a dataset that is not of `learn` or not of this network, or of a rule, writer or optimiser
     of one's own, and for a read_time that does not fit into the step.
     """
     shape, run = _Shape.of(deployment), _Run.of(deployment, history, layers)
-    if isinstance(target_bits, bool) or not isinstance(target_bits, int) or target_bits < 1:
-        raise ParameterError(f"target_bits must be a whole number of at least 1, not {target_bits!r}")
     writes, spikes, events = (
         history[name].transpose("epoch", "layer").to_numpy() / len(deployment.chips) for name in TOTALS
     )
@@ -127,7 +127,7 @@ def learning_cost(
         found: Array = events * each + run.steps * always
         return found
 
-    bits = run.bits(shape, target_bits)
+    bits = run.bits(shape, deployment.chip.design.learning.target_bits or WITHOUT_LIMIT)
     operations = {
         "spike": spikes,
         "route": spikes * shape.targets,
