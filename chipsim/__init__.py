@@ -33,6 +33,8 @@ The flow, in order; each name loads its module when first used:
     train_in_the_loop, Tandem, SpikeCount,        training of the chip from a host, which reads what it shows
       SpikeBackprop, Proxy, Surrogate
     recalibrate, perturb_in_the_loop              what local learning has to beat, beside these
+    inference_cost, learning_cost, Prices,        what it costs: operations, energy and time, at prices
+      SPIKESIM_PRICES, DYNAP_SE1_PRICES           with a source
     ChipsimError                                  anything it refuses to do
 """
 
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from chipsim.circuits import CurrentLIF as CurrentLIF
     from chipsim.circuits import DynapSE as DynapSE
     from chipsim.circuits import Integrator as Integrator
+    from chipsim.costs import inference_cost as inference_cost
+    from chipsim.costs import learning_cost as learning_cost
     from chipsim.deployment import Deployment as Deployment
     from chipsim.deployment import deploy as deploy
     from chipsim.devices import ECRAM_MO_KIM_2019 as ECRAM_MO_KIM_2019
@@ -110,6 +114,9 @@ if TYPE_CHECKING:
     from chipsim.network import Network as Network
     from chipsim.population import bench as bench
     from chipsim.population import step_error as step_error
+    from chipsim.prices import DYNAP_SE1_PRICES as DYNAP_SE1_PRICES
+    from chipsim.prices import SPIKESIM_PRICES as SPIKESIM_PRICES
+    from chipsim.prices import Prices as Prices
     from chipsim.probe import Record as Record
     from chipsim.responses import Adc as Adc
     from chipsim.rules import Decolle as Decolle
@@ -142,6 +149,7 @@ _MODULES = {
         "DynapSE",
         "Integrator",
     ),
+    "costs": ("inference_cost", "learning_cost"),
     "deployment": ("Deployment", "deploy"),
     "devices": (
         "ECRAM_MO_KIM_2019",
@@ -195,6 +203,7 @@ _MODULES = {
     "loop": ("SGD", "Adam"),
     "mapping": ("Avoid",),
     "network": ("Network",),
+    "prices": ("DYNAP_SE1_PRICES", "SPIKESIM_PRICES", "Prices"),
     "probe": ("Record",),
     "responses": ("Adc",),
     "signals": ("LearningCircuits",),

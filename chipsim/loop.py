@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import numpy as np
 from array_api_compat import device
@@ -30,6 +30,9 @@ class Optimiser(Parameters, ABC):
     relative: lr counts in units of the root mean square of an array's weights at the start of the run, so that arrays
     with few and with many rows, whose weights differ in size, learn at the same pace; else it counts in weights.
     """
+
+    words: ClassVar[int] = 0
+    """Digital numbers that it keeps beside each weight."""
 
     lr: float = quantity(1e-3, "1", (0.0, 1e9))
     final: float = quantity(1.0, "1", (0.0, 1.0))
@@ -99,6 +102,8 @@ class Adam(Optimiser):
 
     The host-side reference of the LTL paper: it needs two numbers of memory per weight.
     """
+
+    words: ClassVar[int] = 2
 
     beta1: float = quantity(0.9, "1", (0.0, 0.9999999), "Kingma and Ba 2015")
     beta2: float = quantity(0.999, "1", (0.0, 0.9999999), "Kingma and Ba 2015")

@@ -14,6 +14,7 @@ DIMENSIONS: dict[str, tuple[str, str]] = {
     "cell": ("1", "cell, in the order asked for"),
     "current": ("A", "input current"),
     "time": ("s", "time since the start of the window"),
+    "part": ("1", "kind of operation"),
     "epoch": ("1", "passes over the learning samples"),
     "stage": ("1", "before or after on-chip learning"),
     "seed": ("1", "seed of the initial weights"),

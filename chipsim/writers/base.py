@@ -26,6 +26,8 @@ class Writer(Parameters, ABC):
     pulses: ClassVar[bool] = False
     faithful: ClassVar[bool] = True
     """Whether it writes what it is asked for, on average over many changes, however small."""
+    words: ClassVar[int] = 0
+    """Digital numbers that it keeps beside each weight."""
 
     def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
         """Return the cells as a run of writes finds them, with what this writer keeps beside them; `cells` themselves

@@ -18,6 +18,7 @@ class Direct(Writer):
     """
 
     pure: ClassVar[bool] = True
+    words: ClassVar[int] = 1
 
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         return array.programme(cells, cells.wanted + change, rng, time)

@@ -60,6 +60,8 @@ class Accumulate(PulseWriter):
     Source: Nandakumar et al., Front. Neurosci. 2020.
     """
 
+    words: ClassVar[int] = 1
+
     def begin(self, array: Crossbar, cells: Cells, streams: Fresh, time: Any) -> Cells:
         cells = super().begin(array, cells, streams, time)
         return replace(cells, pending=cells.wanted * 0.0) if cells.pending is None else cells

@@ -1,7 +1,7 @@
 """Write and verify: a controller that looks at what it wrote."""
 
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
@@ -19,6 +19,8 @@ class WriteVerify(Writer):
     A device that answers to pulses gets round(error / pulse) of them in each round, at least one; another is programmed
     anew. The controller's memory of `wanted` is exact, and it reads what any read sees.
     """
+
+    words: ClassVar[int] = 1
 
     window: float = quantity(0.02, "1", (1e-6, 1.0))
     rounds: int = 5
