@@ -35,7 +35,7 @@ from chipsim.wiring import Wiring
 Array = NDArray[np.float64]
 WITHOUT_LIMIT = 32
 """Bits of a target that a design does not limit."""
-TOTALS = ("writes", "spikes", "events")
+TOTALS = ("writes", "spikes", "events", "squares")
 """What a history counts."""
 MAKERS: dict[str, tuple[type[Parameters], ...]] = {
     "rule": rules.ALL,
@@ -105,8 +105,8 @@ def learning_cost(
 
     latency: samples one after another, then the stream at the link's speed, then the writes, array after array and row
     after row, all cells of a row at once; as many rows as cells were written, at most all.
-    Taken from totals: every event drives a row by 1, inputs of an image are active alike, and a pulse meets the mean
-    conductance of the layer's cells now, each counted by its wear.
+    Taken from totals: the inputs of an array are active alike, and a pulse meets the mean conductance of the layer's
+    cells now, each counted by its wear.
 
     layers: as given to `learn`. A teacher's target has the bits of the design's learning circuits, 32 where these have
     no limit; a label has those of its number.
@@ -114,17 +114,17 @@ def learning_cost(
     of one's own, and for a read_time that does not fit into the step.
     """
     shape, run = _Shape.of(deployment), _Run.of(deployment, history, layers)
-    writes, spikes, events = (
+    writes, spikes, events, squares = (
         history[name].transpose("epoch", "layer").to_numpy() / len(deployment.chips) for name in TOTALS
     )
     codes = np.zeros_like(events)
     codes[:, 0] = events[:, 0] / deployment.window * _holds_codes(deployment)
     arrays = [_Layer.of(deployment, k, prices.read_time) for k in range(len(deployment.stages))]
 
-    def driven(name: str) -> Array:
-        """What all events and bias rows drive; every event counts alike."""
+    def driven(name: str, by: Array = events) -> Array:
+        """What all events and bias rows drive; inputs count alike."""
         each, always = (np.array([np.mean(getattr(one, of)) for one in arrays]) for of in (name, f"bias_{name}"))
-        found: Array = events * each + run.steps * always
+        found: Array = by * each + run.steps * always
         return found
 
     bits = run.bits(shape, deployment.chip.design.learning.target_bits or WITHOUT_LIMIT)
@@ -141,7 +141,7 @@ def learning_cost(
     cells = [(to_numpy(one.g), to_numpy(one.wear)) for one in deployment.cells]
     met = np.array([(g * wear).sum() / wear.sum() for g, wear in cells])
     physics = {
-        "synapse": _reading(deployment, prices) * driven("siemens"),
+        "synapse": _reading(deployment, prices) * driven("siemens", squares),
         "write": prices.pulse_voltage**2 * prices.pulse_time * writes * met,
     }
     at_once = shape.columns * (2 if deployment.chip.design.pair == "minimum" else 1)

@@ -34,6 +34,7 @@ SUMMARY = {
     "writes": "cell writes",
     "spikes": "spikes of the layer's neurons",
     "events": "rows driven, step by step",
+    "squares": "sum of squares of what drove the rows",
     "error_shift": "root mean square of what circuits added to errors, of which 1 is the largest",
 }
 """What is told of each epoch and layer."""
@@ -100,12 +101,12 @@ def learn(
     A rule that reads no teacher's target takes samples with labels alone, as `data.train`.
 
     Returns, by epoch and layer, over all chips: rate_error, the root mean square of rate - target over hidden neurons
-    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer, and events, its
-    rows driven in a step; error_shift, the root mean square of what the design's learning circuits added to errors. Its
-    attributes say which rule, writer and optimiser learned, and from what the read-out did. Warns of limits of the
-    learning circuits that the rule has no use for. Raises ParameterError for an impossible combination of
-    arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another run, or a
-    damaged one.
+    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; events, its rows
+    driven in a step, and squares, of what drove them; error_shift, the root mean square of what the design's learning
+    circuits added to errors. Its attributes say which rule, writer and optimiser learned, and from what the read-out
+    did. Warns of limits of the learning circuits that the rule has no use for. Raises ParameterError for an impossible
+    combination of arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another
+    run, or a damaged one.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
@@ -231,7 +232,7 @@ class _Teaching:
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.arrays: list[_Array] = []
         self.squares = np.zeros(len(self.layers))
-        self.counts: list[list[AnyArray]] = [[0.0, 0.0] for _ in self.layers]
+        self.counts: list[list[AnyArray]] = [[0.0] * 3 for _ in self.layers]
         self.periphery: dict[int, list[Periphery]] = {}
         self.shift = np.zeros((2, len(self.layers)))
 
@@ -311,8 +312,8 @@ class _Teaching:
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
-        count = self.counts[index]
-        count[0], count[1] = count[0] + state.spikes.sum(), count[1] + (state.inputs != 0).sum()
+        seen = state.spikes.sum(), (state.inputs != 0).sum(), (state.inputs * state.inputs).sum()
+        self.counts[index] = [before + more for before, more in zip(self.counts[index], seen, strict=True)]
         gradient = self.arrays[index].learn(first, state, index in self.learning)
         if gradient is not None:
             if (chips := len(self.deployment.chips)) > 1:
@@ -346,12 +347,12 @@ class _Teaching:
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
         reached, self.done, self.squares, counted = snapshot
-        self.periphery, self.counts = {}, counted[:2].T.tolist()
-        self.shift = counted[2:]
+        self.periphery, self.counts = {}, counted[:-2].T.tolist()
+        self.shift = counted[-2:]
         self.controller.restore(reached)
 
     def _counted(self) -> Array:
-        """Spikes and row events of each array so far; sum of squares, and number, of what circuits added to errors."""
+        """Spikes, events and squares of each array so far; of what circuits added to errors sum of squares, number."""
         counts = np.array([[float(value) for value in count] for count in self.counts])
         shift = self.shift + sum(
             np.array([[float(part) for part in circuits.shift] for circuits in every]).T
@@ -374,11 +375,11 @@ class _Teaching:
         """Return what `SUMMARY` names, per layer since the last summary."""
         errors = np.sqrt(self.squares / samples)
         errors[-1] = np.nan  # a read-out has no rate
-        spikes, events, square, number = self._counted()
+        *counts, square, number = self._counted()
         shift = np.sqrt(np.divide(square, number, out=np.zeros_like(square), where=number > 0))
-        found = np.stack([errors, self.controller.writes, spikes, events, shift])
+        found = np.stack([errors, self.controller.writes, *counts, shift])
         self.squares, self.controller.writes = np.zeros(len(errors)), np.zeros(len(errors))
-        self.counts, self.shift, self.periphery = [[0.0, 0.0] for _ in errors], np.zeros((2, len(errors))), {}
+        self.counts, self.shift, self.periphery = [[0.0] * 3 for _ in errors], np.zeros((2, len(errors))), {}
         return found
 
 

@@ -33,7 +33,7 @@ from chipsim.schema import DIMENSIONS, VERSION, VOLATILE
 Value = float | int | str
 
 PACKAGES = ("chipsim", "numpy", "brian2", "torch", "xarray", "scipy")
-REPEATS = ("chip", "seed")  # what statistics are taken over
+REPEATS = ("chip", "seed", "die")  # what statistics are taken over
 _PART = ".part"
 _SEAL = b"\nchipsim SHA-256 "
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)

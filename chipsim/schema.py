@@ -5,6 +5,7 @@ VERSION = 1
 # Reserved dimensions and coordinates: name -> (unit, long name).
 DIMENSIONS: dict[str, tuple[str, str]] = {
     "chip": ("1", "seed of the fabricated chip"),
+    "die": ("1", "chip of those that a trial simulates side by side"),
     "sample": ("1", "index of the sample in its split"),
     "layer": ("1", "layer of the network, input side first"),
     "neuron": ("1", "neuron of the layer"),

@@ -218,7 +218,9 @@ def test_an_epoch_is_what_a_hand_computes():
     for epoch in (1, 2):
         for layer, (rows, columns) in enumerate(((7, 5), (6, 3))):
             at = {"epoch": epoch, "layer": layer}
-            spikes, events, writes = (float(history[name].sel(at)) for name in ("spikes", "events", "writes"))
+            spikes, events, squares, writes = (
+                float(history[name].sel(at)) for name in ("spikes", "events", "squares", "writes")
+            )
             assert writes > 0
             g, wear = to_numpy(snn.cells[layer].g), to_numpy(snn.cells[layer].wear)
             met = (g * wear).sum() / wear.sum()
@@ -239,7 +241,7 @@ def test_an_epoch_is_what_a_hand_computes():
                 "target": 7 * 5 * 6 if layer == 0 else 7 * 2,
             }
             energy = {name: n * getattr(PRICES, name, 0.0) for name, n in count.items()}
-            energy["synapse"] = 0.2**2 * 104e-9 * (events * siemens[:-1].mean() + 7 * 8 * siemens[-1])
+            energy["synapse"] = 0.2**2 * 104e-9 * (squares * siemens[:-1].mean() + 7 * 8 * siemens[-1])
             energy["write"] = 0.9**2 * 100e-6 * writes * met
             for name in LEARNING:
                 assert float(cost.operations.sel(part=name, **at)) == pytest.approx(count[name], rel=1e-12, abs=0)
