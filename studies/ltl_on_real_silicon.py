@@ -13,11 +13,13 @@ side. What a limit is, and what stands in its place without it:
     pulses      cells that move by pulses as measured, beside a         cells that hold what they are given
                 reference cell, verified once; mixed precision
     mismatch    of thresholds, time constants, resets, gains and        none
-                cells, and offsets of comparators and errors
+                cells, and offsets of comparators
     dead        5 % of the neurons                                      none
     stuck       1 % of the cells                                        none
 
-With `pulses`, levels round what is programmed before learning; learning then leaves cells where pulses do.
+With `pulses`, levels round what is programmed before learning; learning then leaves cells where pulses do. An error is
+the difference of two digital numbers, count and target, so that it has no offset; `all and error offsets` says what one
+of an analog circuit would cost.
 """
 
 import dataclasses
@@ -38,8 +40,8 @@ from teachers import Teacher, datasets, mlp, train
 from teachers.datasets import Dataset
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
-ONLY, BUT = "only ", "all but "
-CONDITIONS = ("none", *(ONLY + limit for limit in LIMITS), "all", *(BUT + limit for limit in LIMITS))
+ONLY, BUT, OFFSET = "only ", "all but ", "all and error offsets"
+CONDITIONS = ("none", *(ONLY + limit for limit in LIMITS), "all", *(BUT + limit for limit in LIMITS), OFFSET)
 PULSED: Mapping[str, Pulsed] = {"ecram-mo": devices.ECRAM_MO_KIM_2019, "reram-om": devices.RERAM_ARRAY_OM_2022}
 HEADROOM: Mapping[str, float] = {"ecram-mo": 1.0, "reram-om": 0.5}
 """Cells whose limits differ and whose writes are noisy hold weights better that use more of their range."""
@@ -49,8 +51,10 @@ Between 0.02 and 0.1 they make no difference to ECRAM; ReRAM, of which a pulse i
 PLAIN = 0.02
 """That of single samples that are written as they are."""
 BITS = 6
-OFFSETS: Mapping[str, Any] = {"error_offset": 0.02, "gate_offset": 0.06}
-"""A comparator's offset is 30 % of the half-width of its window; an error's is one of its 64 levels."""
+GATE_OFFSET = 0.06
+"""Of a comparator: 30 % of the half-width of its window."""
+ERROR_OFFSET = 0.02
+"""Of an error of 1, in `all and error offsets`."""
 HIDDEN = {"digits": (64, 64)}
 
 
@@ -62,6 +66,8 @@ def limits(condition: str) -> frozenset[str]:
     """
     if condition.startswith(ONLY):
         return frozenset({condition.removeprefix(ONLY)})
+    if condition == OFFSET:
+        return frozenset({*LIMITS, OFFSET})
     return frozenset() if condition == "none" else frozenset(LIMITS) - {condition.removeprefix(BUT)}
 
 
@@ -80,7 +86,9 @@ def design(settings: Settings, on: frozenset[str] = frozenset()) -> cs.ChipDesig
         device=dataclasses.replace(device, levels=128) if "weights" in on else device,
         effects=tuple(effect for name, effect in effects.items() if name in on),
         learning=cs.LearningCircuits(
-            **(bits if "signals" in on else {}), **(OFFSETS if "mismatch" in on else {})
+            gate_offset=GATE_OFFSET if "mismatch" in on else 0.0,
+            error_offset=ERROR_OFFSET if OFFSET in on else 0.0,
+            **(bits if "signals" in on else {}),
         ),
         pair="reference" if "pulses" in on else "minimum",
         headroom=HEADROOM[kind] if "pulses" in on else 1.5,

@@ -54,19 +54,19 @@ def data(dataset: xr.Dataset) -> Limits:
     )
 
 
-def _part(numbers: xr.Dataset, prefix: str, extra: str, by: str) -> tuple[xr.Dataset, list[str]]:
-    """The conditions of a panel, the largest of `by` first, then `extra`."""
-    names = [str(name) for name in numbers["condition"].values]
+def _part(numbers: xr.Dataset, prefix: str, by: str, *, others: bool) -> tuple[xr.Dataset, list[str]]:
+    """The conditions of a panel, the largest of `by` first; then those of no prefix, where `others`."""
+    names = [str(name) for name in numbers["condition"].values if name != "none"]
     chosen = [name for name in names if name.startswith(prefix)]
     order = sorted(chosen, key=lambda name: float(numbers[by].sel(condition=name)), reverse=True)
-    order += [name for name in (extra,) if name in names]
+    order += [name for name in names if others and not name.startswith((ONLY, BUT))]
     return numbers.sel(condition=order), [name.removeprefix(prefix) for name in order]
 
 
 def draw(axes: Any, data: Limits) -> None:
     """Draw two panels: the loss with one limit alone, and all of them; the gain of all but one over all."""
     left, right = axes.ravel()
-    numbers, names = _part(data.numbers, ONLY, "all", "loss")
+    numbers, names = _part(data.numbers, ONLY, "loss", others=True)
     rows = np.arange(len(names), dtype=float)
     left.barh(rows, numbers["loss"], height=0.55, color=COLOURS[0], label="mean, 95 % interval")
     _bars(left, numbers, "low", "high", rows)
@@ -78,7 +78,7 @@ def draw(axes: Any, data: Limits) -> None:
     if "gain" not in data.numbers:
         right.set_visible(False)
         return
-    numbers, names = _part(data.numbers, BUT, "", "gain")
+    numbers, names = _part(data.numbers, BUT, "gain", others=False)
     rows = np.arange(len(names), dtype=float)
     right.barh(rows, numbers["gain"], height=0.55, color=COLOURS[2])
     _bars(right, numbers, "gain_low", "gain_high", rows)
