@@ -344,6 +344,12 @@ def _wires(draw: st.DrawFn) -> WireResistance:
     )
 
 
+def _converters(draw: st.DrawFn, size: st.SearchStrategy[float]) -> Converters:
+    bits = draw(_BITS)
+    errors = {name: 0.5 * draw(size) for name in ("adc_gain", "adc_offset", "adc_unit") if bits}
+    return Converters(dac_bits=draw(_BITS), adc_bits=bits, adc_range=draw(_between(1.0, 20.0)), **errors)
+
+
 @st.composite
 def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
     """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`: all but
@@ -360,7 +366,7 @@ def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
         ReadNoise(sigma=draw(size), relative_to=draw(st.sampled_from(["range", "cell"]))),
         BrokenLines(rate=draw(size)),
         FailingTiles(rate=draw(size)),
-        Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),
+        _converters(draw, size),
         SenseAmplifiers(gain=draw(size), offset=draw(size), noise=draw(size), hold=draw(size)),
         TelegraphNoise(share=draw(size), depth=draw(size), occupancy=draw(_between(0.0, 1.0))),
         _silicon(draw, max_strength),
