@@ -155,34 +155,45 @@ CURVES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
         lambda x: np.sqrt(SONOS_AGRAWAL_2022.variance(9e-6 * x, 9e-6 * x, 1e-3)) * 0.2e9,
         lambda x: 12.58037 * (1 - np.exp(-1800 * x / 215.36557)),
     ),
-    "SONOS, drift of day 3": (
-        lambda x: SONOS_AGRAWAL_2022.aged(9e-6 * x, 9e-6 * x, None, np.full_like(x, 3 * DAY)) * 0.2e9 - 1800 * x,
-        lambda x: poly(
-            1800 * x,
-            -3.30410e-29,
-            5.96785e-25,
-            -3.58211e-21,
-            1.07659e-17,
-            -1.85899e-14,
-            1.93786e-11,
-            -1.22391e-8,
-            4.55551e-6,
-            -9.63791e-4,
-            9.76883e-2,
-            -1.75300e-2,
-        ),
-    ),
-    "SONOS, spread of day 5": (
-        lambda x: (
-            (
-                SONOS_AGRAWAL_2022.aged(9e-6 * x + SONOS_AGRAWAL_2022.sigma(9e-6 * x), 9e-6 * x, None, 5 * DAY + 0 * x)
-                - SONOS_AGRAWAL_2022.aged(9e-6 * x, 9e-6 * x, None, 5 * DAY + 0 * x)
-            )
-            * 0.2e9
-        ),
-        lambda x: 34.57909 * (1 - np.exp(-1800 * x / 207.34309)),
-    ),
 }
+
+SONOS_SPREADS = (
+    (25.59102, 186.85544),
+    (28.72753, 193.56834),
+    (31.04318, 198.90332),
+    (33.76214, 204.77023),
+    (34.57909, 207.34309),
+)
+SONOS_DRIFTS = (
+    (1.72684e-1, 5.72552e-2, -6.85715e-4, 3.50271e-6, -9.37682e-9, 1.40575e-11, -1.19803e-14, 5.41293e-18,
+     -8.85448e-22, -1.66869e-25, 5.95180e-29),
+    (2.50712e-1, 6.62195e-2, -6.83218e-4, 2.99442e-6, -6.78255e-9, 7.70482e-12, -3.04983e-15, -2.15919e-18,
+     2.94617e-21, -1.23359e-24, 1.85329e-28),
+    (-1.75300e-2, 9.76883e-2, -9.63791e-4, 4.55551e-6, -1.22391e-8, 1.93786e-11, -1.85899e-14, 1.07659e-17,
+     -3.58211e-21, 5.96785e-25, -3.30410e-29),
+    (4.03338e-2, 1.03111e-1, -1.04740e-3, 4.83961e-6, -1.28132e-8, 1.99484e-11, -1.85139e-14, 1.00008e-17,
+     -2.84944e-21, 3.01008e-25, 1.18747e-29),
+    (3.19927e-1, 1.06596e-1, -1.04054e-3, 4.50290e-6, -1.10352e-8, 1.56477e-11, -1.27592e-14, 5.45513e-18,
+     -7.26841e-22, -2.43893e-25, 7.14608e-29),
+)  # fmt: skip
+
+
+def sonos(day: int, x: Array, deviation: float = 0.0) -> Array:
+    """Current [nA] after some days of cells that were programmed `deviation` spreads beside their target."""
+    target = 9e-6 * x
+    g = target + deviation * SONOS_AGRAWAL_2022.sigma(target)
+    return SONOS_AGRAWAL_2022.aged(g, target, None, np.full_like(x, day * DAY)) * 0.2e9
+
+
+for _day, ((_height, _scale), _powers) in enumerate(zip(SONOS_SPREADS, SONOS_DRIFTS, strict=True), 1):
+    CURVES[f"SONOS, drift of day {_day}"] = (
+        lambda x, day=_day: sonos(day, x) - 1800 * x,  # type: ignore[misc]
+        lambda x, powers=_powers: poly(1800 * x, *reversed(powers)),  # type: ignore[misc]
+    )
+    CURVES[f"SONOS, spread of day {_day}"] = (
+        lambda x, day=_day: sonos(day, x, 1.0) - sonos(day, x),  # type: ignore[misc]
+        lambda x, height=_height, scale=_scale: height * (1 - np.exp(-1800 * x / scale)),  # type: ignore[misc]
+    )
 
 
 def compare(found: Array, published: Array) -> None:
@@ -331,6 +342,10 @@ def test_a_fit_is_extrapolated_only_when_that_is_asked_for(device: Device) -> No
         device.check_age(1e7)
     with pytest.warns(ExtrapolationWarning, match="extrapolated"):
         dataclasses.replace(device, extrapolate=True).check_age(1e7)  # type: ignore[call-arg]
+
+
+def test_the_spread_of_sonos_at_a_microampere() -> None:
+    assert SONOS_AGRAWAL_2022.sigma(np.array([5e-6]))[0] * 0.2e9 == pytest.approx(19.8182, abs=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{"g_max": 20e-6}, {"measured_until": 6 * DAY}, {"extrapolate": True}])
