@@ -14,7 +14,7 @@ from chipsim.arrays import AnyArray, to_numpy
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
-from chipsim.effects import Grid, Seen, WireResistance
+from chipsim.effects import Errors, Grid, Seen, WireResistance
 from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
@@ -166,6 +166,7 @@ class Deployment:
             shortcut=self._shortcut(layer, circuit),
             grid_in=None if index else grids["rows"],
             grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
+            errors_out=self._errors(index, layer),
             lossy=not layer.readout and any(effect.loss() > 0 for effect in self.chip.design.acting),
         )
 
@@ -183,6 +184,19 @@ class Deployment:
     def _grid(self, side: str) -> Grid | None:
         found = [grid for effect in self.chip.design.acting if (grid := getattr(effect, side)()) is not None]
         return found[0] if found else None
+
+    def _errors(self, index: int, layer: PlacedLayer) -> Errors | None:
+        """What is wrong with the converters behind a layer's columns: each that of the column's first neuron."""
+        shape = (len(self.chips), layer.columns, layer.wiring.positions)
+        for number, effect in enumerate(self.chip.design.acting):
+            frozen = {
+                kind: np.repeat(values.reshape(shape)[:, :, 0], shape[-1], axis=1)
+                for kind, values in self._frozen_circuits(number)[index].items()
+            }
+            of_chips = frozen if len(self.chips) > 1 else {kind: values[0] for kind, values in frozen.items()}
+            if (found := effect.column_errors(of_chips)) is not None:
+                return found
+        return None
 
     def _now(self, index: int) -> Driving:
         """What the cells of a layer give its neurons now."""

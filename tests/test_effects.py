@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from chipsim.arrays import to_numpy
-from chipsim.chip import ChipDesign, fabricate
+from chipsim.chip import Chip, ChipDesign, fabricate
 from chipsim.circuits import DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, CurrentLIF, Integrator
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import Ideal
@@ -16,6 +18,7 @@ from chipsim.effects import (
     DeadNeurons,
     DriverNoise,
     Effect,
+    Grid,
     MembraneNoise,
     Mismatch,
     ReadNoise,
@@ -23,15 +26,17 @@ from chipsim.effects import (
     SpikeLoss,
     StuckCells,
 )
-from chipsim.effects.base import Frozen
+from chipsim.effects.base import Draw, Frozen
 from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
 from chipsim.engines import Engine, Torch
+from chipsim.engines.base import codes, gridded
 from chipsim.engines.brian import Brian
 from chipsim.errors import ParameterError
-from chipsim.network import Dense, Network
+from chipsim.network import Conv2d, Dense, Network
 from chipsim.population import bench
 from chipsim.probe import Record
 from chipsim.streams import stream
+from chipsim.testing import strategies
 
 COUNT = 20_000
 DEVICE = Ideal(g_min=1e-6, g_max=5e-6)
@@ -338,6 +343,116 @@ def test_converters_of_no_bits_are_none_and_many_bits_change_little() -> None:
     assert 1e-3 < np.abs(coarse - ideal).max() < 1.0
 
 
+REAL = Converters(dac_bits=0, adc_bits=8, adc_range=5.0, adc_gain=0.02, adc_offset=2.0, adc_unit=0.05)
+
+
+def transitions(effect: Converters, code: int) -> np.ndarray:
+    """Inputs, in ideal steps, from which on each of 20,000 converters gives at least `code`; by bisection."""
+    errors = effect.column_errors(neurons(effect))
+    low, high = np.full(COUNT, code - 40.0), np.full(COUNT, code + 40.0)
+    for _ in range(50):
+        middle = (low + high) / 2
+        reached = codes(middle, errors) >= code
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return high
+
+
+@pytest.mark.parametrize(("bits", "unit"), [(6, 0.02), (8, 0.01), (12, 0.002)])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_transitions_of_a_capacitive_adc_spread_as_their_units_do(bits: int, unit: float, share: float) -> None:
+    """Of code c of 2^N units: unit sqrt(2^N share (1 - share)) steps, in the middle unit sqrt(2^N) / 2."""
+    effect, code = Converters(adc_bits=bits, adc_unit=unit), int((share - 0.5) * 2**bits)
+    has_moments(transitions(effect, code) - (code - 0.5), 0.0, unit * math.sqrt(2**bits * share * (1 - share)))
+
+
+def test_steps_around_the_middle_of_an_adc_spread_most() -> None:
+    """Differential non-linearity there: the highest capacitor against all lower ones, unit sqrt(2^N - 1) steps."""
+    effect = Converters(adc_bits=8, adc_unit=0.01)
+    has_moments(transitions(effect, 0) - transitions(effect, -1) - 1.0, 0.0, 0.01 * math.sqrt(255))
+    quarter = transitions(effect, 1) - transitions(effect, 0) - 1.0
+    assert quarter.std() < 0.03  # of the lowest bit alone
+
+
+def test_gain_and_offset_of_an_adc_have_their_spread() -> None:
+    gain = transitions(replace(REAL, adc_offset=0.0, adc_unit=0.0), 100)
+    has_moments(99.5 / gain, 1.0, 0.02)
+    has_moments(transitions(replace(REAL, adc_gain=0.0, adc_unit=0.0), 100) - 99.5, 0.0, 2.0)
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 12), *(st.floats(0.0, high) for high in (0.3, 10.0, 0.3)), st.data())
+def test_codes_rise_with_what_comes_in_and_stay_within_range(
+    bits: int, gain: float, offset: float, unit: float, data: st.DataObject
+) -> None:
+    effect = Converters(adc_bits=bits, adc_gain=gain, adc_offset=offset, adc_unit=unit)
+    errors = effect.column_errors(effect.fabricate_neurons(LIF(), 5, Draw(data.draw(strategies.SEEDS), "test", ())))
+    x = np.linspace(-(2.0**bits), 2.0**bits, 501)[:, None] * np.ones(5)
+    kept = x.copy()
+    found = codes(x, errors)
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (np.abs(gridded(x, Grid(1.0, 2.0 ** (bits - 1) - 1), errors)) < 2.0 ** (bits - 1)).all()
+    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(found, np.round(found))
+    if errors is None:
+        np.testing.assert_array_equal(found, np.round(x))
+
+
+def test_an_adc_without_spread_is_the_ideal_one() -> None:
+    x = np.random.default_rng(0).uniform(-150, 150, (400, COUNT // 400))
+    errors = replace(REAL, adc_gain=0.0, adc_offset=1e-12, adc_unit=0.0).column_errors
+    effect = replace(REAL, adc_gain=0.0, adc_offset=1e-12, adc_unit=0.0)
+    frozen = {kind: values[: x.shape[1]] for kind, values in neurons(effect).items()}
+    np.testing.assert_array_equal(gridded(x, Grid(1.0, 127.0), errors(frozen)), gridded(x, Grid(1.0, 127.0)))
+
+
+@pytest.mark.parametrize("engine", [Brian(), Torch(dtype="float64", device="cpu", compile=False)])
+def test_every_column_has_a_converter_of_its_own_on_both_engines(engine: Engine) -> None:
+    """The same current in all columns: each neuron gets what its own frozen errors make of it, layer by layer."""
+    rng = np.random.default_rng(0)
+    network = Network((Dense(weight=np.ones((1, 20)), bias=np.zeros(20)),))
+    chip = fabricate(ChipDesign(effects=(REAL,), headroom=1.0), 1)
+    snn = deploy(network, chip, window=2, engine=engine)
+    x = rng.uniform(-6, 6, (30, 1))
+    frozen, step = chip.frozen_readouts[0], 5.0 / 127
+    units = x / step * frozen["gain"][:20] + frozen["offset"][:20] + 128.5
+    weights = np.stack([frozen[f"bit_{k}"][:20] for k in range(8)])
+    taken = (np.arange(256)[:, None] >> np.arange(8)) & 1  # every code, and what it weighs on each converter
+    levels = taken @ weights
+    expected = np.empty((30, 20))
+    for sample in range(30):
+        for column in range(20):
+            # the bits from the highest on that still fit: the largest in the order of codes, not of levels
+            fits, total = 0, 0.0
+            for k in reversed(range(8)):
+                if total + weights[k, column] <= units[sample, column]:
+                    fits, total = fits + 2**k, total + weights[k, column]
+            assert total == pytest.approx(levels[fits, column])
+            expected[sample, column] = np.clip(fits - 128, -127, 127) * step
+    np.testing.assert_allclose(snn.outputs(x), expected, atol=1e-9)
+    assert len({*expected[:, 0], *expected[:, 1]}) > 10
+    other = deploy(network, fabricate(ChipDesign(effects=(REAL,), headroom=1.0), 2), window=2, engine=engine)
+    assert (other.outputs(x) != expected).any()
+    report = snn.effect_report()["converters"]
+    assert report["ADC rms gain error"] == pytest.approx(np.sqrt(np.mean((frozen["gain"][:20] - 1) ** 2)))
+    assert report["ADC rms non-linearity in the middle, steps"] == pytest.approx(0.05 * 8, rel=0.6)
+
+
+def test_one_converter_serves_all_positions_of_a_convolution() -> None:
+    layer = Conv2d(weight=np.ones((3, 1, 1, 1)), bias=np.zeros(3))
+    network = Network((layer, Dense(weight=np.ones((12, 1)), bias=np.zeros(1))), (1, 2, 2))
+    snn = deploy(network, fabricate(ChipDesign(circuit=LIF(v_threshold=100.0), effects=(REAL,)), 1), window=1)
+    v = snn.present(np.full((1, 4), 0.3), Record(layer=0, v=list(range(12)))).v.values.reshape(3, 4)
+    assert (v == v[:, :1]).all()
+    assert len(np.unique(v)) == 3
+
+
+def test_measured_converters_stand_in_place_of_drawn_ones() -> None:
+    design = ChipDesign(effects=(REAL,), readouts=4)
+    chip = Chip.from_measurements(design, {"readouts/converters/offset": [0.0, 1.0, 2.0, 300.0]})
+    network = Network((Dense(weight=np.ones((1, 4)), bias=np.zeros(4)),))
+    assert deploy(network, chip).outputs(np.zeros((1, 1)))[0, 3] > 4 * 1.5  # at the end of its range
+
+
 def test_spikes_need_no_converter() -> None:
     """Rows of later layers are driven by spikes, which no DAC touches: a range below 1 leaves them."""
     network, inputs = Network.random((6, 8, 3), seed=0), np.random.default_rng(0).uniform(0, 0.1, (9, 6))
@@ -356,6 +471,9 @@ def test_spikes_need_no_converter() -> None:
         ({"adc_bits": 8.0}, "Converters.adc_bits must be 0"),
         ({"adc_bits": True}, "Converters.adc_bits must be 0"),
         ({"adc_range": 0.0}, "Converters.adc_range"),
+        ({"adc_unit": 0.4}, "Converters.adc_unit = 0.4 1 is outside"),
+        ({"adc_gain": -0.1}, "Converters.adc_gain"),
+        ({"adc_bits": 0, "adc_offset": 1.0}, "no ADC that could err"),
     ],
 )
 def test_impossible_converters_are_refused(fields: dict[str, object], sentence: str) -> None:

@@ -1,6 +1,7 @@
 """A device fitted to what another device shows is that device again."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from chipsim.devices import PCM_NANDAKUMAR_2019, RRAM_WAN_2022, Linear, Pulsed, 
 from chipsim.devices.fit import fit
 from chipsim.errors import ParameterError, StoredFileError
 from chipsim.streams import Draw, stream
+from chipsim.testing import conformance
 
 CELLS = 400
 
@@ -128,6 +130,15 @@ def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(StoredFileError):
         fit(tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize("measured", [states, drift, pulses])
+def test_a_fitted_device_says_only_what_it_does(tmp_path: Path, measured: Callable[[Path], Path]) -> None:
+    device = fit(measured(tmp_path / "measured.csv")).device
+    for check in conformance.DEVICE:
+        check(device)
+    assert not device.fluctuates  # no read noise was measured
+    assert not (measured is states and device.ages)  # nor was time
 
 
 def test_a_fitted_device_stands_in_a_design(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_an_effect_that_silently_does_nothing_is_an_error() -> None:
         snn.effect_report()
 
 
+@pytest.mark.parametrize("effect", [kind() for kind in effects.ALL], ids=lambda effect: effect.name)
+def test_every_effect_that_measures_nothing_raises_or_warns(effect: Effect) -> None:
+    zero = "measured exactly 0"
+    if effect.by_rate:
+        with pytest.warns(RareEventWarning, match=zero):
+            entries(effect, {"a part": 0.0}, presented=True)
+    else:
+        with pytest.raises(ChipsimError, match=zero):
+            entries(effect, {"a part": 0.0}, presented=True)
+    with pytest.raises(ChipsimError, match="gives it nothing to act on"):
+        entries(effect, {}, presented=True)
+
+
 def test_an_effect_by_rate_that_drew_no_event_warns() -> None:
     snn = deployment(DeadNeurons(rate=1e-6))
     with pytest.warns(RareEventWarning, match="share of dead neurons measured exactly 0: no such event on this chip"):

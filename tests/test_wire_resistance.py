@@ -10,6 +10,7 @@ from chipsim.effects import WireResistance
 from chipsim.engines import Engine
 from chipsim.network import Network
 from chipsim.streams import stream
+from chipsim.wires import Lattice
 
 SIZE = {"tiles": 16, "rows": 12, "columns": 8, "neurons": 64}
 WIRES = WireResistance(row=20.0, column=35.0, source=100.0, terminal=50.0)
@@ -47,6 +48,16 @@ def test_weights_are_those_of_the_solved_tiles(layer: int) -> None:
     np.testing.assert_allclose(snn.weights(layer), by_hand(snn, layer), rtol=1e-9, atol=1e-12)
     ideal = deployed().weights(layer)
     assert np.abs(snn.weights(layer)).sum() < 0.98 * np.abs(ideal).sum()
+
+
+def test_samples_meet_one_product_as_without_wires(monkeypatch: pytest.MonkeyPatch) -> None:
+    wired, plain = (deployed(*effects, engine=ENGINES[1]) for effects in ((WIRES,), ()))
+    monkeypatch.delattr(Lattice, "effective")
+    wired.outputs(inputs())  # nothing is solved anew
+    for one, other in zip(wired.stages, plain.stages, strict=True):
+        assert one.weights().shape == other.weights().shape
+        assert one.weights().dtype == other.weights().dtype
+        assert one.variance() is None
 
 
 def test_engines_agree_with_wires_and_all_else() -> None:

@@ -59,11 +59,14 @@ class Flickering(Ageing, ABC):
     Together they are the published noise.
     """
 
-    fluctuates: ClassVar[bool] = True
-
     t_0: float = quantity(0.0, "s", (0.0, 1e6))
     """Time from the write to the first measurement, from which ages count."""
     t_read: float = quantity(1e-6, "s", (1e-12, 1.0))
+
+    @property
+    def fluctuates(self) -> bool:  # type: ignore[override]
+        g = np.linspace(self.g_min, self.g_max, 100)
+        return bool((self.flicker(g, g) > 0).any())
 
     @abstractmethod
     def flicker(self, g: AnyArray, target: AnyArray) -> AnyArray:

@@ -30,9 +30,9 @@ class Step(Parameters, ABC):
     def factor(self, w: AnyArray, up: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
         """Return the factor at weights `w`, upwards where `up`; cell: what is frozen of them, bounds included."""
 
-    def noisy(self, factor: AnyArray, noise: AnyArray) -> AnyArray:
-        """Return the factor as noise from pulse to pulse leaves it."""
-        return factor * (1.0 + noise)
+    def change(self, step: AnyArray, factor: AnyArray, noise: AnyArray, w: AnyArray) -> AnyArray:
+        """Return the changes of weights `w`, noise from pulse to pulse included; step: those at weight 0, signed."""
+        return step * factor * (1.0 + noise)
 
 
 @final
@@ -60,14 +60,17 @@ class Linear(Step):
         towards = xp.where(up, cell["up"], cell["down"]) * w / xp.where(up, cell["top"], cell["bottom"])
         return 1.0 - towards
 
-    def noisy(self, factor: AnyArray, noise: AnyArray) -> AnyArray:
-        return factor + noise if self.additive_noise else factor * (1.0 + noise)
+    def change(self, step: AnyArray, factor: AnyArray, noise: AnyArray, w: AnyArray) -> AnyArray:
+        return step * (factor + noise) if self.additive_noise else step * factor * (1.0 + noise)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Step):
-    """max(0, 1 - a exp(+-gamma z)),   z = 2 scale w / (top - bottom) + shift, with + upwards and a of either way."""
+    """max(0, 1 - a exp(+-gamma z)),   z = 2 scale w / (top - bottom) + shift, with + upwards and a of either way.
+
+    Noise from pulse to pulse is of spread cycle (|step| + noise_least + noise_slope |w|), step as at the weight w.
+    """
 
     a_up: float = quantity(0.0, "1", (-1e3, 1e3))
     a_down: float = quantity(0.0, "1", (-1e3, 1e3))
@@ -75,12 +78,18 @@ class Exponential(Step):
     gamma_down: float = quantity(1.0, "1", (0.0, 1e2))
     scale: float = quantity(-0.5, "1", (-10.0, 10.0))
     shift: float = quantity(-0.5, "1", (-10.0, 10.0))
+    noise_least: float = quantity(0.0, "1", (0.0, 10.0))
+    noise_slope: float = quantity(0.0, "1", (0.0, 10.0))
 
     def factor(self, w: AnyArray, up: AnyArray, cell: Mapping[str, AnyArray]) -> AnyArray:
         xp = namespace(w)
         z = 2 * self.scale * w / (cell["top"] - cell["bottom"]) + self.shift
         rising, falling = self.a_up * xp.exp(self.gamma_up * z), self.a_down * xp.exp(-self.gamma_down * z)
         return xp.clip(1.0 - xp.where(up, rising, falling), min=0.0)
+
+    def change(self, step: AnyArray, factor: AnyArray, noise: AnyArray, w: AnyArray) -> AnyArray:
+        beside = namespace(w).sign(step) * (self.noise_least + self.noise_slope * abs(w))
+        return step * factor + noise * (step * factor + beside)
 
 
 STEPS: tuple[type[Step], ...] = (Linear, Exponential)
@@ -121,8 +130,11 @@ class Pulsed(Device):
 
     @property
     def pulse_size(self) -> float:
-        """Conductance that a pulse moves an average cell at weight 0 [S]."""
+        """Conductance that a pulse moves an average cell at weight 0 [S]; upwards from the middle, if 0 is an end."""
         mean = math.exp(self.step_spread**2 / 2) if self.log_normal else 1.0
+        if self.bottom == 0:
+            cell = {"top": np.array(self.top), "bottom": np.array(0.0)}
+            mean *= float(self.response.factor(np.array(self.top / 2), np.True_, cell))
         return self.step * mean * self._unit
 
     @property
@@ -180,8 +192,10 @@ class Pulsed(Device):
             now, up = w[active], counts[active] > 0
             step = xp.where(up, part["step_up"], -part["step_down"])
             drawn = among(rng, np.asarray(active)).standard_normal(tuple(now.shape))
-            moved = self.response.noisy(self.response.factor(now, up, part), self.cycle * like(drawn, g))
-            w[active] = xp.clip(now + step * moved, min=part["bottom"], max=part["top"])
+            factor, noise = self.response.factor(now, up, part), self.cycle * like(drawn, g)
+            w[active] = xp.clip(
+                now + self.response.change(step, factor, noise, now), min=part["bottom"], max=part["top"]
+            )
             left = left - 1
         return self.conductance(w)
 
@@ -291,3 +305,27 @@ RERAM_ARRAY_HFO2_2022 = Pulsed(
     response=SOFT,
 )
 """Its baseline (ReRamArrayHfO2); 9.77 % of the cells were corrupt."""
+
+PCM_NANDAKUMAR_2020 = Pulsed(
+    g_min=0.0,
+    g_max=25e-6,
+    step=0.01,
+    step_spread=0.2,
+    asymmetry_spread=0.05,
+    top=2.0,
+    top_spread=0.1,
+    bottom=0.0,
+    cycle=0.6,
+    response=Exponential(
+        a_up=-27.235,
+        a_down=-2.235,
+        gamma_up=2.5,
+        gamma_down=2.5,
+        scale=-1.0,
+        shift=0.0,
+        noise_least=0.042,
+        noise_slope=0.108,
+    ),
+)
+"""Phase change cells: small steps upwards, downwards ever larger ones as a reset is. Source: Nandakumar et al., Front.
+Neurosci. 2020, as in aihwkit (PCM), which uses it upwards only, in pairs that are refreshed; no writer here does so."""

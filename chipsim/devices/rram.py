@@ -81,6 +81,10 @@ class Relaxing(Ageing):
         if len(self.times) != len(self.spreads) or list(self.times) != sorted({*self.times}) or not self.times[0] > 0:
             raise ParameterError("Relaxing.times must rise, above 0 s, with one of `spreads` for each")
 
+    @property
+    def ages(self) -> bool:  # type: ignore[override]
+        return math.isfinite(self.measured_until) or any(curve != self.spreads[0] for curve in self.spreads)
+
     def sigma(self, g: AnyArray) -> AnyArray:
         return MICRO * self.spreads[0](g / self.g_max)
 
@@ -97,6 +101,8 @@ class Relaxing(Ageing):
         return MICRO * xp.clip(found, min=0.0)
 
     def aged(self, g: AnyArray, target: AnyArray, drawn: AnyArray | None, age: AnyArray) -> AnyArray:
+        if not self.ages:
+            return g
         xp, first = namespace(g), self.sigma(target)
         return xp.clip(target + (g - target) * self.spread(target, age) / xp.clip(first, min=LEAST * MICRO), min=0.0)
 

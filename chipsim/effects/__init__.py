@@ -1,6 +1,6 @@
 """Non-idealities around the cells and circuits. To add one: a file here and a line in `ALL`."""
 
-from chipsim.effects.base import Effect, Grid, Seen
+from chipsim.effects.base import Effect, Errors, Grid, Seen
 from chipsim.effects.broken_lines import BrokenLines
 from chipsim.effects.circuit_noise import CircuitNoise
 from chipsim.effects.converters import Converters
@@ -47,6 +47,7 @@ __all__ = [
     "DeadNeurons",
     "DriverNoise",
     "Effect",
+    "Errors",
     "FailingTiles",
     "Grid",
     "HotNeurons",

@@ -29,6 +29,16 @@ class Grid(NamedTuple):
     limit: float
 
 
+class Errors(NamedTuple):
+    """What is wrong with the converters behind columns: what a value, in steps, is multiplied with and shifted by, and
+    the weights of the bits, in steps, the highest first. A code is what is found bit by bit with these weights.
+    """
+
+    gain: AnyArray
+    offset: AnyArray
+    bits: tuple[AnyArray, ...]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
     """What a deployment uses of one effect, for measuring it.
@@ -62,6 +72,7 @@ class Effect(Parameters, ABC):
     driver     relative standard deviation of what drives a row in a step
     loss       probability that a spike is lost
     rows, columns   grids of the converters in front of the rows and behind the columns
+    column_errors   what is wrong with those behind the columns
     measure    how large the effect turned out on what a deployment uses; shown in the effect report
     stated     how large it should turn out; its strength unless overridden
     """
@@ -162,6 +173,10 @@ class Effect(Parameters, ABC):
 
     def columns(self) -> Grid | None:
         """Return the grid of the converters that read the columns, in currents of a cell at full scale."""
+        return None
+
+    def column_errors(self, frozen: Mapping[str, AnyArray]) -> Errors | None:
+        """Return what is wrong with these converters, for what is frozen of the columns' circuits; None for nothing."""
         return None
 
     @abstractmethod

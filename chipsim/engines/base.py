@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
-from chipsim.effects import Grid
+from chipsim.effects import Errors, Grid
 from chipsim.streams import White
 from chipsim.wiring import Wiring
 
@@ -18,12 +18,28 @@ Array = NDArray[np.float64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def gridded(values: AnyArray, grid: Grid | None) -> AnyArray:
+def codes(values: AnyArray, errors: Errors | None) -> AnyArray:
+    """Return the codes of values in steps: the nearest, or where there are errors what successive approximation finds,
+    which takes each bit, from the highest on, that still fits in with the weights of those taken before.
+    """
+    xp = namespace(values)
+    if errors is None:
+        return xp.round(values)
+    middle = 2.0 ** (len(errors.bits) - 1)
+    left = values * errors.gain + (errors.offset + middle + 0.5)
+    code = xp.zeros_like(left)
+    for weight in errors.bits:
+        taken = left >= weight
+        left = xp.where(taken, left - weight, left)
+        code = 2.0 * code + xp.astype(taken, left.dtype)
+    return code - middle
+
+
+def gridded(values: AnyArray, grid: Grid | None, errors: Errors | None = None) -> AnyArray:
     """Return what a converter makes of values."""
     if grid is None:
         return values
-    xp = namespace(values)
-    return xp.clip(xp.round(values / grid.step) * grid.step, min=-grid.limit, max=grid.limit)
+    return namespace(values).clip(codes(values / grid.step, errors) * grid.step, min=-grid.limit, max=grid.limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +73,9 @@ class Stage:
     reach its rows; a plain dense array by default. bias_rows: last rows, driven by 1 in every step. variance: gives
     the variance of an access to the array, or None; with one row and one column where all weights have the same.
     grid_in, grid_out: converters before the rows (of analog inputs) and behind the columns (in units of the port).
-    lossy: whether spikes may be lost. Of several chips side by side, parameters are [chips, neurons] and weights and
-    variance [chips, rows + bias rows, columns]; samples then come chip after chip, [chips x batch].
+    errors_out: of the latter, each array [neurons]. lossy: whether spikes may be lost. Of several chips side by side,
+    parameters and errors are [chips, neurons] and weights and variance [chips, rows + bias rows, columns]; samples then
+    come chip after chip, [chips x batch].
     """
 
     circuit: Circuit
@@ -70,6 +87,7 @@ class Stage:
     shortcut: Shortcut | None = None
     grid_in: Grid | None = None
     grid_out: Grid | None = None
+    errors_out: Errors | None = None
     lossy: bool = False
 
     @property

@@ -199,7 +199,7 @@ class _Layer:
     def deliver(self, read: Array | None, below: Array | None) -> None:
         """Set the drive of this step: product, noise of reading it [batch, neurons], converter, shortcut."""
         drive = self._mean if read is None or not self._sigma.size else self._mean + self._sigma * read
-        drive = gridded(drive, self.stage.grid_out)
+        drive = gridded(drive, self.stage.grid_out, self.stage.errors_out)
         shortcut = self.stage.shortcut
         if shortcut is not None and below is not None:
             drive = drive.reshape(len(drive), *shortcut.outputs).copy()

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from chipsim.engines.base import Array, Engine, F, OnWindow, Stage, StageState, Watch, Window, gridded
+from chipsim.effects import Errors
+from chipsim.engines.base import Array, Engine, F, OnWindow, Stage, StageState, Watch, Window, codes, gridded
 from chipsim.engines.lowering import ELAPSED, FOREVER, Lowered, lower
 from chipsim.errors import ParameterError
 from chipsim.streams import FIRST, GAMMA, SECOND, White, sample_keys
@@ -269,7 +270,8 @@ def events(keys: Tensor, first: int, count: int, size: int, probability: float) 
 class Chunk(NamedTuple):
     """What a scan takes besides state: drive [steps or 1, batch, neurons] and its spread by read noise, converters'
     (step, limit), what a shortcut adds, noise as values or as (keys, sigma), and where noise is drawn; bias [neurons]
-    of the drive, where it does not have it; kept [steps, batch, neurons]: where spikes are not lost, if some are.
+    of the drive, where it does not have it; kept [steps, batch, neurons]: where spikes are not lost, if some are;
+    errors of the converters.
     """
 
     drive: Tensor
@@ -282,6 +284,7 @@ class Chunk(NamedTuple):
     places: Places | None
     bias: Tensor | None = None
     kept: Tensor | None = None
+    errors: Errors | None = None
 
 
 def scan(
@@ -297,7 +300,7 @@ def scan(
         drive = drive + chunk.sigma * normals(chunk.read, chunk.places, size, dtype)
     if chunk.grid is not None:
         lsb, limit = chunk.grid
-        drive = torch.clamp(torch.round(drive / lsb) * lsb, -limit, limit)
+        drive = torch.clamp(codes(drive / lsb, chunk.errors) * lsb, -limit, limit)
     if chunk.extra is not None:
         drive = drive + chunk.extra
     noise = chunk.noise
@@ -341,12 +344,13 @@ def _compiler_found(device: str) -> bool:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the runs of a stage share: the lowered text, its constants and start values, and the thresholds."""
+    """What the runs of a stage share: the lowered text, its constants and start values, thresholds and converters."""
 
     lowered: Lowered
     constants: tuple[Tensor, ...]
     starts: dict[str, Tensor]
     threshold: Any
+    errors: Errors | None
 
 
 _prepared: "weakref.WeakKeyDictionary[Stage, dict[Any, _Prepared]]" = weakref.WeakKeyDictionary()
@@ -369,6 +373,7 @@ def _prepare(engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) 
             constants,
             {name: starts.get(name, zero) for name in lowered.states},
             parameters[role] if role else None,
+            _errors(engine, stage, rows or 1),
         )
     return known[key]
 
@@ -382,6 +387,14 @@ def _per_row(values: Array, batch: int) -> Array:
     return values.repeat(batch, axis=0) if values.ndim > 1 else values
 
 
+def _errors(engine: Torch, stage: Stage, batch: int) -> Errors | None:
+    if stage.errors_out is None:
+        return None
+    gain, offset, bits = stage.errors_out
+    gain, offset, *rest = (engine.array(_per_row(values, batch)) for values in (gain, offset, *bits))
+    return Errors(gain, offset, tuple(rest))
+
+
 class _Bank:
     """One stage in a run: its circuits' state and constants as tensors."""
 
@@ -393,6 +406,7 @@ class _Bank:
             )
         prepared = _prepare(engine, stage, batch, step, noisy)
         self.lowered, self.constants, self.threshold = prepared.lowered, prepared.constants, prepared.threshold
+        self.errors = prepared.errors
         self._initial = tuple(start.expand(batch, stage.neurons).contiguous() for start in prepared.starts.values())
         self.membrane = self._initial[self.lowered.states.index(stage.circuit.membrane)]
         self.states: tuple[Tensor, ...] = self._initial
@@ -553,6 +567,7 @@ class _Run:
             places=Places.of(first, count, stage.neurons, engine.device) if drawn else None,
             bias=bank.bias,
             kept=self._kept(stage, window.loss(index), window, first, count),
+            errors=bank.errors,
         )
 
     def _scalar(self, value: float) -> Tensor:

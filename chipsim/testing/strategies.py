@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -55,11 +56,13 @@ from chipsim.devices import (
 from chipsim.devices.curves import Polynomial
 from chipsim.effects import (
     BrokenLines,
+    CircuitNoise,
     Converters,
     DeadNeurons,
     DriverNoise,
     Effect,
     FailingTiles,
+    HotNeurons,
     MembraneNoise,
     Mismatch,
     ReadNoise,
@@ -331,7 +334,7 @@ def _silicon(draw: st.DrawFn, max_strength: float) -> SiliconMismatch:
     )
 
 
-def _wires(draw: st.DrawFn) -> WireResistance:
+def _wires(draw: st.DrawFn, max_strength: float) -> WireResistance:
     return WireResistance(
         row=draw(_OHMS),
         column=draw(_OHMS),
@@ -344,28 +347,56 @@ def _wires(draw: st.DrawFn) -> WireResistance:
     )
 
 
+def _converters(draw: st.DrawFn, max_strength: float) -> Converters:
+    size, bits = strengths(max_strength / 2), draw(_BITS)
+    errors = {name: draw(size) for name in ("adc_gain", "adc_offset", "adc_unit") if bits}
+    return Converters(dac_bits=draw(_BITS), adc_bits=bits, adc_range=draw(_between(1.0, 20.0)), **errors)
+
+
+def _amplifiers(draw: st.DrawFn, max_strength: float) -> SenseAmplifiers:
+    size = strengths(max_strength)
+    return SenseAmplifiers(gain=draw(size), offset=draw(size), noise=draw(size), hold=draw(size))
+
+
+_EFFECT_KINDS: dict[type[Effect], Callable[[st.DrawFn, float], Effect]] = {
+    BrokenLines: lambda draw, high: BrokenLines(rate=draw(strengths(high))),
+    CircuitNoise: lambda draw, high: CircuitNoise(excess=1e4 * draw(strengths(high)), corner=draw(_between(0.0, 1e4))),
+    Converters: _converters,
+    DeadNeurons: lambda draw, high: DeadNeurons(rate=draw(strengths(high))),
+    DriverNoise: lambda draw, high: DriverNoise(sigma=draw(strengths(high))),
+    FailingTiles: lambda draw, high: FailingTiles(rate=draw(strengths(high))),
+    HotNeurons: lambda draw, high: HotNeurons(rate=draw(strengths(high))),
+    MembraneNoise: lambda draw, high: MembraneNoise(sigma=draw(strengths(high))),
+    Mismatch: lambda draw, high: Mismatch(sigma=draw(strengths(high))),
+    ReadNoise: lambda draw, high: ReadNoise(
+        sigma=draw(strengths(high)), relative_to=draw(st.sampled_from(["range", "cell"]))
+    ),
+    SenseAmplifiers: _amplifiers,
+    SiliconMismatch: _silicon,
+    SpikeLoss: lambda draw, high: SpikeLoss(rate=draw(strengths(high))),
+    StuckCells: lambda draw, high: StuckCells(rate=draw(strengths(high)), at_max=draw(_between(0.0, 1.0))),
+    TelegraphNoise: lambda draw, high: TelegraphNoise(
+        share=draw(strengths(high)), depth=draw(strengths(high)), occupancy=draw(_between(0.0, 1.0))
+    ),
+    WireResistance: _wires,
+}
+_ANYWHERE = [kind for kind in _EFFECT_KINDS if kind not in (HotNeurons, CircuitNoise)]
+
+
+@st.composite
+def effect(draw: st.DrawFn, kind: type[Effect], max_strength: float = 0.5) -> Effect:
+    """Effects of one kind, of sizes up to `max_strength`, that are on."""
+    made = _EFFECT_KINDS[kind](draw, max_strength)
+    assume(made.strength > 0)
+    return made
+
+
 @st.composite
 def effects(draw: st.DrawFn, max_strength: float = 0.5) -> tuple[Effect, ...]:
     """Tuples of effects in random order, each at most once, at any strength from 0 to `max_strength`: all but
     HotNeurons and CircuitNoise, which not every circuit can have.
     """
-    size = strengths(max_strength)
-    every: list[Effect] = [
-        Mismatch(sigma=draw(size)),
-        MembraneNoise(sigma=draw(size)),
-        DeadNeurons(rate=draw(size)),
-        DriverNoise(sigma=draw(size)),
-        SpikeLoss(rate=draw(size)),
-        StuckCells(rate=draw(size), at_max=draw(_between(0.0, 1.0))),
-        ReadNoise(sigma=draw(size), relative_to=draw(st.sampled_from(["range", "cell"]))),
-        BrokenLines(rate=draw(size)),
-        FailingTiles(rate=draw(size)),
-        Converters(dac_bits=draw(_BITS), adc_bits=draw(_BITS), adc_range=draw(_between(1.0, 20.0))),
-        SenseAmplifiers(gain=draw(size), offset=draw(size), noise=draw(size), hold=draw(size)),
-        TelegraphNoise(share=draw(size), depth=draw(size), occupancy=draw(_between(0.0, 1.0))),
-        _silicon(draw, max_strength),
-        _wires(draw),
-    ]
+    every = [_EFFECT_KINDS[kind](draw, max_strength) for kind in _ANYWHERE]
     chosen = draw(st.permutations(every))
     return tuple(chosen[: draw(st.integers(0, len(every)))])
 

@@ -32,6 +32,7 @@ VARIANTS: dict[str, Effect] = {
     "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
     "Converters of rows only": Converters(dac_bits=4, adc_bits=0),
     "Converters of columns only": Converters(dac_bits=0, adc_bits=5, adc_range=3.0),
+    "Converters with errors": Converters(adc_gain=0.01, adc_offset=0.5, adc_unit=0.02),
     "DYNAP_SE2_DIE": DYNAP_SE2_DIE,
     "DYNAP_SE2_FAST": DYNAP_SE2_FAST,
     "SiliconMismatch of cells too": SiliconMismatch(transistor_cells=True, edge_rows=0.9, edge_columns=1.1),

@@ -20,7 +20,7 @@ import chipsim as cs
 from chipsim.arrays import to_numpy
 from chipsim.circuits import ALL, Circuit
 from chipsim.devices import Device
-from chipsim.effects import Effect, Grid
+from chipsim.effects import Effect, Errors, Grid
 from chipsim.engines import Engine, Shortcut, Stage, StageState, Torch, Watch, Window
 from chipsim.engines.brian import Brian
 from chipsim.network import Network
@@ -69,6 +69,12 @@ def bank(circuit: Circuit, size: int, rng: np.random.Generator, varied: bool) ->
     return values
 
 
+def errors(size: int, rng: np.random.Generator) -> Errors:
+    """Of converters of 8 bits."""
+    bits = tuple(2.0**k * rng.normal(1.0, 0.1, size) for k in reversed(range(8)))
+    return Errors(rng.normal(1.0, 0.1, size), rng.normal(size=size), bits)
+
+
 @st.composite
 def noises(draw: st.DrawFn, circuit: Circuit, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     sigma = 0.05 * circuit.swing
@@ -109,7 +115,8 @@ def cases(draw: st.DrawFn, kinds: tuple[type[Circuit], ...], networks: st.Search
             "bias_rows": bias_rows,
             "shortcut": shortcut,
             "grid_in": draw(st.none() | st.just(Grid(0.0437, 1.5))) if index == 0 else None,
-            "grid_out": draw(st.none() | st.just(Grid(0.0317 * full, 3.0 * full))),
+            "grid_out": draw(st.none() | st.just(Grid(3.0 / 127 * full, 3.0 * full))),
+            "errors_out": draw(st.none() | st.just(errors(wiring.neurons, rng))),
             "lossy": circuit.threshold is not None and draw(st.booleans()),
         }
         variance = (0.05 * full * rng.random(weight.shape)) ** 2 if draw(st.booleans()) else None
@@ -343,7 +350,7 @@ def test_learning_by_adam_leaves_the_same_weights_on_both() -> None:
 @pytest.mark.timeout(600)
 def test_a_compiled_scan_gives_what_an_eager_one_gives() -> None:
     noises = (cs.MembraneNoise(sigma=0.1), cs.ReadNoise(sigma=0.02), cs.DriverNoise(sigma=0.1), cs.SpikeLoss(rate=0.1))
-    effects = (cs.Mismatch(sigma=0.2), *noises, cs.Converters())
+    effects = (cs.Mismatch(sigma=0.2), *noises, cs.Converters(adc_gain=0.01, adc_offset=0.5, adc_unit=0.02))
     network = Network.random((20, 128, 5), seed=0)
     inputs = np.random.default_rng(0).uniform(0, 2, (32, 20))
     found = []

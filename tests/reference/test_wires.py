@@ -82,6 +82,15 @@ def test_the_matrix_and_the_voltages_are_those_of_all_nodes_together(
     assert found.residual < 1e-9
 
 
+def test_a_large_array_leaves_nothing_over() -> None:
+    rng = np.random.default_rng(0)
+    lattice = Wires(row=1.0, column=2.5, source=3.0, terminal=4.0).lattice(rng.uniform(1e-6, 1e-4, (128, 128)))
+    v = rng.normal(size=128)
+    found = lattice.solve(v)
+    assert found.residual < 1e-9
+    np.testing.assert_allclose(v @ lattice.effective(), found.currents, atol=1e-9 * np.abs(found.currents).max())
+
+
 def test_a_single_cell_is_a_row_of_resistors() -> None:
     wires = Wires(source=10.0, terminal=20.0, access=300.0)
     assert wires.lattice([[1e-3]]).effective()[0, 0] == pytest.approx(1 / (10 + 20 + 300 + 1000), rel=1e-12)

@@ -59,7 +59,7 @@ def switched_off(effect: Effect) -> Effect:
         return off
     empty = {int: 0, tuple: ()}
     kinds = {field.name: type(getattr(effect, field.name)) for field in dataclasses.fields(effect)}
-    off = dataclasses.replace(effect, **{name: empty[kind] for name, kind in kinds.items() if kind in empty})
+    off = dataclasses.replace(off, **{name: empty[kind] for name, kind in kinds.items() if kind in empty})
     if off.strength == 0:
         return off
     raise AssertionError(f"no parameter of {effect.name} brings its strength to 0: strength 0 must be legal")
