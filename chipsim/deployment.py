@@ -129,6 +129,7 @@ class Deployment:
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed
         self._held = False
+        self._profile: tuple[Array, Array] | None = None
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
@@ -243,6 +244,7 @@ class Deployment:
         device.check_age(self.time + passed - oldest)
         self.time += passed
         self._waits += 1
+        self._warm()
         self._draw_slow()
         self._refresh()
 
@@ -263,9 +265,44 @@ class Deployment:
             if hasattr(getattr(design, name), "temperature")
         }
         warm["circuit"].check_step(self.step)
+        self._profile = None
         self._dies = tuple(replace(chip, design=replace(design, **warm)) for chip in self.chips)
         self.temperature = value
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
+
+    def follow_temperature(self, seconds: ArrayLike, temperatures: ArrayLike) -> None:
+        """Let the circuits have the temperature [K] that a profile has at the clock: linear between its points, at
+        `seconds` on the clock, and beyond them that of its ends. It is looked at after every wait and whenever samples
+        begin to be presented, and holds until `set_temperature`.
+
+        Raises ParameterError for times that do not rise, and as `set_temperature` does for any point.
+        """
+        times, values = (np.atleast_1d(np.asarray(part, dtype=np.float64)) for part in (seconds, temperatures))
+        if (
+            times.ndim != 1
+            or times.shape != values.shape
+            or not np.isfinite(times).all()
+            or (np.diff(times) <= 0).any()
+        ):
+            raise ParameterError("a temperature profile needs as many temperatures as times, and times that rise")
+        before, profile = self.temperature, self._profile
+        try:
+            for value in (*np.unique(values), np.interp(self.time, times, values)):
+                self.set_temperature(float(value))
+        except ParameterError:
+            if self.temperature != before:
+                self.set_temperature(before)
+            self._profile = profile
+            raise
+        self._profile = times, values
+
+    def _warm(self) -> None:
+        """Follow the temperature profile, if there is one."""
+        if self._profile is not None:
+            profile = self._profile
+            if (now := float(np.interp(self.time, *profile))) != self.temperature:
+                self.set_temperature(now)
+                self._profile = profile
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -369,6 +406,7 @@ class Deployment:
             "clock": self.time,
             "writes before": self._writes,
             "waits before": self._waits,
+            "temperature profile": None if self._profile is None else [part.tolist() for part in self._profile],
             "temperature": None if math.isnan(self.temperature) else self.temperature,
         }
 
@@ -392,7 +430,9 @@ class Deployment:
             self._draw_slow()
         self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
+            profile = self._profile
             self.set_temperature(snapshot.temperature)
+            self._profile = profile
         self._refresh()
 
     def weights(self, layer: int) -> Array:
@@ -423,6 +463,7 @@ class Deployment:
         on_window: OnWindow | None = None,
     ) -> None:
         """Present `count` batches of `size` samples in one long run; noise is keyed by `purpose` and sample number."""
+        self._warm()
         sources = self._sources(purpose)
         noise, drives, losses = (tuple(tuple(source.values()) or None for source in sources[kind]) for kind in DRAWN)
         reads = tuple(

@@ -69,3 +69,46 @@ def test_temperatures_out_of_range_are_refused_and_change_nothing(temperature) -
 def test_a_circuit_without_temperature_is_refused() -> None:
     with pytest.raises(cs.ChipsimError, match="states no temperature"):
         deployed(cs.LIF()).set_temperature(HOT)
+
+
+def test_a_chip_follows_a_profile_of_temperature() -> None:
+    snn, warm = deployed(), deployed(dataclasses.replace(CIRCUIT, temperature=(HOT + COLD) / 2))
+    cold = snn.outputs(inputs())
+    with snn.held():
+        snn.follow_temperature([0.0, 100.0, 200.0], [COLD, COLD, HOT])
+    assert snn.temperature == COLD
+    begun = snn.snapshot()
+    snn.wait(150.0 - snn.time)
+    assert snn.temperature == pytest.approx((HOT + COLD) / 2)
+    with snn.held():
+        np.testing.assert_allclose(snn.outputs(inputs()), warm.outputs(inputs()), rtol=1e-6)
+    snn.wait(1000.0)
+    assert snn.temperature == HOT
+    snn.restore(begun)
+    assert snn.temperature == COLD
+    np.testing.assert_array_equal(snn.outputs(inputs()), cold)
+    snn.wait(1000.0)
+    assert snn.temperature == HOT, "a profile stands beyond a snapshot"
+    snn.set_temperature(COLD)
+    snn.wait(1.0)
+    assert snn.temperature == COLD
+
+
+def test_presenting_samples_takes_a_chip_along_its_profile() -> None:
+    snn = deployed()
+    snn.follow_temperature([0.0, 1e-3], [COLD, HOT])
+    snn.outputs(inputs())
+    assert snn.temperature == COLD, "a run meets the temperature at its start"
+    snn.outputs(inputs())
+    assert snn.temperature == HOT
+
+
+@pytest.mark.parametrize(
+    "profile", [([0.0, 1.0], [300.0]), ([1.0, 0.0], [300.0, 310.0]), ([0.0, 1.0], [300.0, 900.0]), ([np.nan], [300.0])]
+)
+def test_impossible_profiles_are_refused(profile) -> None:
+    snn = deployed()
+    with pytest.raises(cs.ChipsimError):
+        snn.follow_temperature(*profile)
+    snn.wait(10.0)
+    assert snn.temperature == COLD
