@@ -1,5 +1,6 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.effects import Errors, Grid, Seen, WireResistance
 from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
-from chipsim.engines import Engine, Shortcut, Stage, Watch, Window, reference
+from chipsim.engines import Engine, Shortcut, Stage, Torch, Watch, Window, reference
 from chipsim.engines.base import OnWindow
 from chipsim.errors import ParameterError
 from chipsim.mapping import Avoid, PlacedLayer, place
 from chipsim.network import Network
+from chipsim.population import step_error
 from chipsim.probe import Probe, Record, variable
 from chipsim.quantity import canonical_json, to_si
 from chipsim.report import EffectReport, Entry, entries
@@ -636,7 +638,7 @@ class Deployment:
                     )
                 )
             lines += entries(effect, sizes, presented=self.time > 0)
-        return EffectReport((*lines, *self._programming(), *self._ageing()))
+        return EffectReport((*lines, *self._programming(), *self._ageing(), *self._stepping()))
 
     def _frozen_circuits(self, place: int) -> list[dict[str, Array]]:
         """The frozen arrays of each layer's circuits, of one acting effect."""
@@ -655,6 +657,21 @@ class Deployment:
         pairs = zip(self.chip.design.acting, self._frozen[layer], strict=True)
         kept = [effect.programme(target, values) == target for effect, values in pairs]
         return np.broadcast_to(np.logical_and.reduce(kept or [np.True_]), target.shape)
+
+    def _stepping(self) -> list[Entry]:
+        """What steps of this length cost circuits whose equations are integrated; those that gather charges have the
+        step for their clock.
+        """
+        design = self._dies[0].design
+        errors = {
+            name: _step_error(circuit, self.step)
+            for name, circuit in (("circuit", design.circuit), ("readout", design.readout))
+            if circuit.port == "current"
+        }
+        return [
+            Entry(effect="step", part=f"error of the {name}'s membrane, share of swing", strength=self.step, measured=e)
+            for name, e in errors.items()
+        ]
 
     def _programming(self) -> list[Entry]:
         """What programming did to cells that obey it."""
@@ -714,6 +731,15 @@ def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, .
         {kind: np.stack([frozen[kind] for frozen in effect], axis=axis) for kind in effect[0]}
         for effect in zip(*chips, strict=True)
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _step_error(circuit: Circuit, step: float) -> float:
+    """What a step [s] costs a nominal circuit for 100 steps, at the worst of some shares of the drive of a rate of 1."""
+    current = np.geomspace(0.01, 0.5, 8) * circuit.firing_drive / circuit.per_ampere(step)
+    engine = Torch(dtype="float64", device="cpu", compile=False)
+    found = step_error(circuit, current=current, duration=100 * step, step=step, engine=engine)
+    return float(found["v_error"].max())
 
 
 def deploy(

@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import chipsim as cs
 from chipsim import effects
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import LIF
@@ -166,3 +167,18 @@ def test_switching_an_effect_changes_its_own_size_and_no_others(name: str, all_o
     alone = measured((EVERY[name],))
     if name not in PASSED_ON:
         assert alone[name] == all_on[name]
+
+
+def test_the_report_says_what_the_step_costs_circuits_that_are_integrated() -> None:
+    network = cs.Network.random((6, 5, 3), seed=0)
+    errors = {}
+    for circuit, shorter in ((cs.DPI(), 1), (cs.DPI(), 4), (cs.CurrentLIF(), 1)):
+        snn = cs.deploy(network, cs.fabricate(cs.ChipDesign(circuit=circuit), seed=0), step=circuit.step / shorter)
+        (found,) = snn.effect_report()["step"].values()
+        assert found is not None
+        errors[type(circuit), shorter] = found
+    assert 1e-3 < errors[cs.DPI, 1] < 0.1
+    assert errors[cs.DPI, 4] < 0.1 * errors[cs.DPI, 1]
+    assert errors[cs.CurrentLIF, 1] < 1e-9, "it is linear, and constant currents are integrated exactly"
+    clocked = cs.deploy(network, cs.fabricate(cs.ChipDesign(), seed=0)).effect_report()
+    assert "step" not in {entry.effect for entry in clocked.entries}
