@@ -735,7 +735,7 @@ def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, .
 
 @functools.lru_cache(maxsize=64)
 def _step_error(circuit: Circuit, step: float) -> float:
-    """What a step [s] costs a nominal circuit for 100 steps, at the worst of some shares of the drive of a rate of 1."""
+    """What a step [s] costs a nominal circuit in 100 steps, at the worst of some shares of the drive of a rate of 1."""
     current = np.geomspace(0.01, 0.5, 8) * circuit.firing_drive / circuit.per_ampere(step)
     engine = Torch(dtype="float64", device="cpu", compile=False)
     found = step_error(circuit, current=current, duration=100 * step, step=step, engine=engine)
