@@ -29,6 +29,7 @@ from chipsim.plots import (
     non_idealities,
     over_time,
     population,
+    remedies,
     traces,
 )
 from chipsim.results import replace_file
@@ -46,6 +47,7 @@ ALL: dict[str, ModuleType] = {
     "non_idealities": non_idealities,
     "over_time": over_time,
     "population": population,
+    "remedies": remedies,
     "traces": traces,
 }
 
