@@ -8,7 +8,7 @@ for `age` seconds, measured again ("aged"), treated, and measured `settle` secon
     reprogram                every cell is written anew to the target that its controller remembers, no sample
     recalibrate              gain and offset of every column, on `samples` inputs
     relearn                  Local Tandem Learning online, Adam over 64 samples, on `samples` samples
-    gain, then ...           the gain stays, also for cells that are written later, and those have not drifted
+    gain then ...           the gain stays, also for cells that are written later, and those have not drifted
 
 A chip that learns or recalibrates writes each cell whose target moved by at least a level, from its controller's
 digital copy of the weights: a continuous cell is then fresh again, whatever the size of the change. `reprogram` tells
@@ -29,7 +29,7 @@ from studies.learning_rules_compared import FASHION_FIRST
 from studies.reference_teacher import LEARNING, Taught, engine, fitted, named, passes, prepare, taught
 
 STAGES = ("day 0", "aged", "remedied")
-THEN = "gain, then "
+THEN = "gain then "
 REMEDIES = (
     "none", "gain", "reprogram", "recalibrate", "relearn", THEN + "recalibrate", THEN + "relearn",
 )  # fmt: skip
@@ -140,7 +140,7 @@ STUDY = Study(
     smallest={
         "chips": 2,
         "dataset": "digits",
-        "factors": {"remedy": ("none", "gain", "reprogram", "recalibrate", "relearn", "gain, then relearn")},
+        "factors": {"remedy": ("none", "gain", "reprogram", "recalibrate", "relearn", "gain then relearn")},
         "options": {"samples": 128, "judged": 150},
     },
 )
