@@ -29,13 +29,11 @@ def trial(trial: Trial) -> xr.Dataset:
         "pulses": (float(found["pulses_per_cell"]), "1", "writes and pulses of a cell"),
         "worn": (float(found["worn"].max()), "1", "largest share of endurance used"),
     }
-    return found.assign(
-        recovered=(("die",), points.values, named("points of accuracy won back by learning")),
-        **{
-            f"{name}_per_point": ((), value / mean if mean > 0 else np.nan, named(f"{words} per recovered point", unit))
-            for name, (value, unit, words) in of_a_point.items()
-        },
-    )
+    priced = {
+        f"{name}_per_point": ((), value / mean if mean > 0 else np.nan, named(f"{words} per recovered point", unit))
+        for name, (value, unit, words) in of_a_point.items()
+    }
+    return found.assign({"recovered": ("die", points.values, named("points won back by learning")), **priced})
 
 
 STUDY = Study(
@@ -56,6 +54,6 @@ STUDY = Study(
         "chips": 1,
         "dataset": "digits",
         "factors": {"rule": ("ltl-online", "delta"), "writer": ("adam", "stochastic", "write-verify")},
-        "options": {"samples": 60, "judged": 100, "dies": 2},
+        "options": {"samples": 130, "judged": 100, "dies": 2},
     },
 )

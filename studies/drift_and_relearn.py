@@ -80,7 +80,7 @@ def trial(trial: Trial) -> xr.Dataset:
 
     def accuracy() -> float:
         with snn.held():
-            return snn.accuracy(judged)
+            return float(snn.accuracy(judged))
 
     first, age = float(options["first"]), float(options["age"])
     key = chip.hash, network.hash, found.split, len(judged), first, age, options["engine"]

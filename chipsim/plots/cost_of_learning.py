@@ -103,8 +103,8 @@ def words(data: CostOfLearning) -> str:
         f"{'method':28}{'points':>8}{'interval':>18}{'energy [J]':>22}{'pulses of a cell':>22}{'endurance used':>22}"
         f"{'time [s]':>10}{'largest part':>20}",
     ]
-    for method in data.numbers["method"].values:
-        part = data.numbers.sel(method=method)
+    for index, method in enumerate(data.numbers["method"].values):
+        part = data.numbers.isel(method=index)
         limits = f"{float(part['low']):.2f} .. {float(part['high']):.2f}"
         costs = ""
         for name in ("energy", "pulses", "worn"):

@@ -79,6 +79,10 @@ def draw(axes: Any, data: Remedies) -> None:
         panels[0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
 
+def _within(loss: float) -> str:
+    return "-" if np.isnan(loss) else "yes" if loss <= WITHIN + 1e-9 else "no"
+
+
 def words(data: Remedies) -> str:
     """A table: of each device and remedy the points below day 0 with their interval, of the worst chip, whether the
     mean, and whether its whole interval, is within half a point, and the cells written.
@@ -93,7 +97,7 @@ def words(data: Remedies) -> str:
             values = data.numbers.sel(device=device, remedy=remedy)
             part = {name: float(value) for name, value in values.items() if name != "dots"}
             limits = f"{part['low']:.2f} .. {part['high']:.2f}"
-            back = " | ".join("yes" if part[name] <= WITHIN + 1e-9 else "no" for name in ("loss", "high"))
+            back = " | ".join(_within(part[name]) for name in ("loss", "high"))
             lines.append(
                 f"{device:16}{remedy:24}{part['loss']:8.2f}{limits:>18}{part['worst']:8.2f}{back:>12}"
                 f"{100 * part['written']:14.1f} %"
