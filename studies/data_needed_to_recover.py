@@ -5,7 +5,8 @@ once, and is measured before and after. Each number of samples is a run of its o
 over a run. Every sample is a plain gradient step with one write, but with "adam", the host-side reference:
 
     direct         what is asked for, on cells that hold what they are given
-    adam           the same with Adam over 64 samples in place of single steps, at the rates of `studies.methods`
+    adam           the same with Adam over 64 samples in place of single steps, at the rates of `studies.methods`; it
+                   needs more than 64 samples, because the last step has a rate of 0
     accumulate     mixed precision: a digital memory of what is less than a pulse
     stochastic     pulses by chance, without memory
     write-verify   a digital copy of the weights, and pulses until a read finds the cell at one of 128 levels

@@ -82,7 +82,10 @@ def draw(axes: Any, data: CostOfLearning) -> None:
     factor, unit = prefixed("J", float(energy[priced].max()) if priced.any() else 0.0)
     if priced.any():
         right.set_xscale("log")
+        decades = np.log10(factor * energy[priced])
+        right.set_xlim(10 ** np.floor(decades.min() - 0.1), 10 ** np.ceil(decades.max()))
         right.barh(rows[priced], factor * energy[priced], height=0.6, color=np.array(colours)[priced])
+        right.tick_params(axis="x", which="minor", labelbottom=False)
     for row in rows[~priced]:
         right.text(0.01, row, "nothing recovered", transform=right.get_yaxis_transform(), va="center", fontsize=8)
     right.set_xlabel(f"energy of a recovered point [{unit}]")
