@@ -12,7 +12,8 @@ for `age` seconds, measured again ("aged"), treated, and measured `settle` secon
 
 A chip that learns or recalibrates writes each cell whose target moved by at least a level, from its controller's
 digital copy of the weights: a continuous cell is then fresh again, whatever the size of the change. `reprogram` tells
-how much of a gain is that alone. Cells that were written drift anew from then on.
+how much of a gain is that alone. Cells that were written drift anew from then on. Slow read noise stands still while
+samples are presented, so with `settle` = 0 a remedy is measured in the noise that it met; after any wait it is another.
 """
 
 import dataclasses
