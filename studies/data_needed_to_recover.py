@@ -42,10 +42,18 @@ NUMBERS = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A rule of single steps and its learning rate, in units of the root mean square of an array's weights."""
+    """A rule of single steps, the arrays that learn (None: all that it teaches), and its learning rate, in units of the
+    root mean square of an array's weights.
+    """
 
     rule: Rule
     pace: float
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def hidden(self) -> bool:
+        """Whether hidden arrays learn."""
+        return self.layers is None and self.rule.hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +67,15 @@ class Hand:
 
 
 RULES: Mapping[str, Way] = {
-    "ltl-online": Way(rule=cs.LocalTandem(), pace=0.02),
-    "ltl-offline": Way(rule=cs.LocalTandemOffline(), pace=0.02),
-    "decolle": Way(rule=cs.Decolle(), pace=0.02),
-    "delta": Way(rule=cs.Delta(), pace=0.02),
+    "ltl-online": Way(rule=cs.LocalTandem(), pace=0.06),
+    "ltl-offline": Way(rule=cs.LocalTandemOffline(), pace=0.06),
+    "read-out": Way(rule=cs.LocalTandem(), pace=0.06, layers=(-1,)),
+    "decolle": Way(rule=cs.Decolle(), pace=0.0006),
+    "delta": Way(rule=cs.Delta(), pace=0.002),
 }
+"""Paces were chosen on the validation split of Fashion-MNIST at sigma 0.3, for 784-256-256-10, direct writes and 1,000
+samples, on two dies that no study has. No pace let DECOLLE or the delta rule win anything there: theirs lost least.
+"""
 WRITERS: Mapping[str, Hand] = {
     "direct": Hand(),
     "adam": Hand(host=True),
@@ -126,14 +138,15 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
         targets,
         rule=way.rule,
         writer=hand.writer,
+        layers=way.layers,
         optimiser=cs.Adam(lr=pace * METHODS[rule].lr, final=0.0)
         if hand.host
         else cs.SGD(lr=pace * way.pace, relative=True, final=0.0),
         update="batch" if hand.host else "sample",
         progress=False,
     )
-    cost = cs.learning_cost(snn, history)
-    learns = slice(None) if way.rule.hidden else slice(-1, None)
+    cost = cs.learning_cost(snn, history, layers=way.layers)
+    learns = slice(None) if way.hidden else slice(-1, None)
     written = (1 if hand.pulses else 2) * sum(layer.weight.size for layer in snn.placement.layers[learns])
     pulses = float(history["writes"].sum()) / count
     over = [name for name in ("epoch", "layer") if name in cost["energy"].dims]
