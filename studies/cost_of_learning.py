@@ -53,7 +53,7 @@ STUDY = Study(
     smallest={
         "chips": 1,
         "dataset": "digits",
-        "factors": {"rule": ("ltl-online", "delta"), "writer": ("adam", "stochastic", "write-verify")},
+        "factors": {"rule": ("read-out", "delta"), "writer": ("adam", "stochastic", "write-verify")},
         "options": {"samples": 130, "judged": 100, "dies": 2},
     },
 )

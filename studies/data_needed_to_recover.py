@@ -125,7 +125,7 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
             _known[key] = accuracies(deployment)
         return _known[key]
 
-    ideal = dataclasses.replace(drawn, device=cs.Ideal(), effects=())
+    ideal = dataclasses.replace(fitted(design(settings), network), effects=())
     (reference,) = once(cs.deploy(network, cs.fabricate(ideal, seed=0), engine=cs.Torch()))
     before = once(snn)
     chosen, seed = data.train.take(min(samples, len(data.train))), settings.seed
