@@ -74,8 +74,8 @@ RULES: Mapping[str, Way] = {
     "delta": Way(rule=cs.Delta(), pace=0.0006),
 }
 """Paces were chosen among some of 6e-4, 2e-3, 6e-3, 0.02, 0.06, 0.2 and 0.6 on the validation split of Fashion-MNIST at
-sigma 0.3, for 784-256-256-10, direct writes and 1,000 samples, on two dies that no study has. DECOLLE and the delta rule
-won nothing there at any of them, and lost least at the smallest.
+sigma 0.3, for 784-256-256-10, direct writes and 1,000 samples, on two dies that no study has. DECOLLE and the delta
+rule won nothing there at any of them, and lost least at the smallest.
 """
 WRITERS: Mapping[str, Hand] = {
     "direct": Hand(),

@@ -22,7 +22,7 @@ def measured(rule: str, writer: str, **options) -> xr.Dataset:
 
 
 def test_the_read_out_alone_is_written_by_the_delta_rule() -> None:
-    found = measured("delta", "accumulate", endurance=1e6, pace=3.0)
+    found = measured("delta", "accumulate", endurance=1e6, pace=100.0)
     assert (found.worn.values[:-1] == 1e-6).all()  # the first programming
     assert found.worn.values[-1] > 2e-6
     cells = 10 * 65  # the read-out's columns, rows and bias row
@@ -31,7 +31,7 @@ def test_the_read_out_alone_is_written_by_the_delta_rule() -> None:
 
 
 def test_costs_of_a_point_times_points_are_the_costs() -> None:
-    found = measured("ltl-online", "direct", sigma=0.5, samples=200, pace=3.0)
+    found = measured("ltl-online", "direct", sigma=0.5, samples=200)
     np.testing.assert_allclose(found.recovered, 100 * np.diff(found.accuracy, axis=0)[0])
     mean = float(found.recovered.mean())
     assert mean > 0
