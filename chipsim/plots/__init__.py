@@ -20,6 +20,8 @@ from chipsim.plots import (
     canvas,
     circuit,
     comparison,
+    cost_of_learning,
+    data_needed,
     degradation,
     device,
     die,
@@ -29,6 +31,7 @@ from chipsim.plots import (
     non_idealities,
     over_time,
     population,
+    remedies,
     traces,
 )
 from chipsim.results import replace_file
@@ -37,6 +40,8 @@ ALL: dict[str, ModuleType] = {
     "array_map": array_map,
     "circuit": circuit,
     "comparison": comparison,
+    "cost_of_learning": cost_of_learning,
+    "data_needed": data_needed,
     "degradation": degradation,
     "device": device,
     "die": die,
@@ -46,6 +51,7 @@ ALL: dict[str, ModuleType] = {
     "non_idealities": non_idealities,
     "over_time": over_time,
     "population": population,
+    "remedies": remedies,
     "traces": traces,
 }
 

@@ -1,0 +1,59 @@
+"""What does a point of accuracy that learning wins back cost in energy, pulses and endurance?
+
+The chips, rules and writers of `studies.data_needed_to_recover` at one number of samples, with two more writers: a
+controller that verifies its writes, and the host-side reference. Costs per recovered point are of the mean chip over
+the mean of the points recovered, NaN where nothing was.
+"""
+
+import dataclasses
+
+import numpy as np
+import xarray as xr
+
+from chipsim.factor import Factor
+from chipsim.study import Study, Trial
+from studies.data_needed_to_recover import OPTIONS, RULE, WRITER, WRITERS, design, measured
+from studies.learning_rules_compared import FASHION_FIRST
+from studies.ltl_on_real_silicon import prepare
+from studies.reference_teacher import named
+
+
+def trial(trial: Trial) -> xr.Dataset:
+    """Measure some chips with one rule and writer."""
+    point, samples = trial.point, int(trial.settings.options["samples"])
+    found = measured(trial, str(point["rule"]), str(point["writer"]), samples)
+    points = 100 * (found["accuracy"].sel(stage="after", drop=True) - found["accuracy"].sel(stage="before", drop=True))
+    mean = float(points.mean())
+    of_a_point = {
+        "energy": (float(found["energy"].sum()), "J", "energy"),
+        "pulses": (float(found["pulses_per_cell"]), "1", "writes and pulses of a cell"),
+        "worn": (float(found["worn"].max()), "1", "largest share of endurance used"),
+    }
+    priced = {
+        f"{name}_per_point": ((), value / mean if mean > 0 else np.nan, named(f"{words} per recovered point", unit))
+        for name, (value, unit, words) in of_a_point.items()
+    }
+    return found.assign({"recovered": ("die", points.values, named("points won back by learning")), **priced})
+
+
+STUDY = Study(
+    name="cost_of_learning",
+    question="What does a point of accuracy that learning wins back cost in energy, pulses and endurance?",
+    factors=(RULE, dataclasses.replace(WRITER, values=tuple(WRITERS))),
+    options=(
+        Factor(name="samples", values=(2000,), long_name="learning samples, each shown once", range=(1, 10**7)),
+        *OPTIONS,
+    ),
+    datasets=FASHION_FIRST,
+    design=design,
+    prepare=prepare,
+    trial=trial,
+    figure="cost_of_learning",
+    table=("recovered", "energy_per_point", "pulses_per_point", "worn_per_point"),
+    smallest={
+        "chips": 1,
+        "dataset": "digits",
+        "factors": {"rule": ("read-out", "delta"), "writer": ("adam", "stochastic", "write-verify")},
+        "options": {"samples": 130, "judged": 100, "dies": 2},
+    },
+)
