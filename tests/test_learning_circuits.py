@@ -158,13 +158,14 @@ def test_targets_and_values_arrive_on_levels() -> None:
 
 def test_offsets_and_traces_are_the_dies_own_and_have_the_stated_spread() -> None:
     limits = cs.LearningCircuits(error_offset=0.1, gate_offset=0.2, trace_spread=0.3)
-    design = cs.ChipDesign(learning=limits, tiles=600)
-    network = cs.Network.random((6000, 5500, 4), seed=0)
+    design = cs.ChipDesign(learning=limits)
+    network = cs.Network.random((6, 5500, 4), seed=0)
     first, again, other = (
-        Periphery(cs.deploy(network, cs.fabricate(design, seed=seed), window=2, engine=EXACT), 0, 1)
+        [Periphery(cs.deploy(network, cs.fabricate(design, seed=seed), window=2, engine=EXACT), k, 1) for k in (0, 1)]
         for seed in (0, 0, 1)
     )
-    offset, gate, leak = (to_numpy(getattr(first, name)).ravel() for name in ("error_offset", "gate_from", "leak"))
+    offset, gate = (to_numpy(getattr(first[0], name)).ravel() for name in ("error_offset", "gate_from"))
+    leak = to_numpy(first[1].leak).ravel()
     circuit, tau = design.circuit, -1e-3 / np.log(leak)
     error = 4 / np.sqrt(2 * offset.size)
     assert abs(offset.std() / 0.1 - 1) < error
@@ -173,9 +174,10 @@ def test_offsets_and_traces_are_the_dies_own_and_have_the_stated_spread() -> Non
     assert abs(np.corrcoef(offset, gate)[0, 1]) < 4 / np.sqrt(offset.size)
     assert abs(tau.mean() / design.trace_tau - 1) < 4 * 0.3 / np.sqrt(tau.size)
     assert abs(tau.std() / tau.mean() / 0.3 - 1) < 1.5 * error  # a log-normal spread has heavier tails
-    for name in ("error_offset", "gate_from", "leak"):
-        assert np.array_equal(to_numpy(getattr(first, name)), to_numpy(getattr(again, name)))
-        assert not np.array_equal(to_numpy(getattr(first, name)), to_numpy(getattr(other, name)))
+    for layer, name in ((0, "error_offset"), (0, "gate_from"), (1, "leak"), (1, "error_offset")):
+        ours, same, others = (to_numpy(getattr(each[layer], name)) for each in (first, again, other))
+        assert np.array_equal(ours, same)
+        assert not np.array_equal(ours, others)
 
 
 def test_noise_has_the_stated_spread_is_zero_on_average_and_is_drawn_anew() -> None:
