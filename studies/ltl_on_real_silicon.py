@@ -19,7 +19,7 @@ side. What a limit is, and what stands in its place without it:
 
 With `pulses`, levels round what is programmed before learning; learning then leaves cells where pulses do. An error is
 the difference of two digital numbers, count and target, so that it has no offset; `all and error offsets` says what one
-of an analog circuit would cost. `all, tuned` has all limits and learns as served it best on the validation split: from
+of an analog circuit would cost. `all tuned` has all limits and learns as served it best on the validation split: from
 the last four steps, with comparators that open twice as wide. What is programmed is verified through the cells' own
 gains throughout.
 """
@@ -42,7 +42,7 @@ from teachers import Teacher, datasets, mlp, train
 from teachers.datasets import Dataset
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
-ONLY, BUT, OFFSET, TUNED = "only ", "all but ", "all and error offsets", "all, tuned"
+ONLY, BUT, OFFSET, TUNED = "only ", "all but ", "all and error offsets", "all tuned"
 CONDITIONS = ("none", *(ONLY + limit for limit in LIMITS), "all", *(BUT + limit for limit in LIMITS), OFFSET, TUNED)
 PULSED: Mapping[str, Pulsed] = {"ecram-mo": devices.ECRAM_MO_KIM_2019, "reram-om": devices.RERAM_ARRAY_OM_2022}
 HEADROOM: Mapping[str, float] = {"ecram-mo": 1.0, "reram-om": 0.5}
