@@ -74,7 +74,7 @@ def draw(axes: Any, data: Limits) -> None:
     left.scatter(dots, np.broadcast_to(rows, dots.shape), s=8, color="#444444", alpha=0.5, linewidth=0, label="chips")
     left.scatter(numbers["before"], rows, marker="|", s=110, color=COLOURS[1], label="before learning", zorder=4)
     _finish(left, rows, names, f"loss against float [points], of {data.reference:.1f} %", "one limit alone, and all")
-    left.legend(fontsize=8.5, loc="lower right")
+    left.legend(fontsize=8.5, loc="center right", bbox_to_anchor=(1, 0.55))
     if "gain" not in data.numbers:
         right.set_visible(False)
         return
