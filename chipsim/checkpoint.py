@@ -71,14 +71,15 @@ class Checkpoint:
         return rebuilt
 
 
-def pieces(count: int, save: Callable[[], None] | None) -> Iterator[int]:
-    """Return how many of `count` batches to present at once: all where there is nothing to save, else as many as take
-    about EVERY seconds; `save` is called between.
+def pieces(samples: int, size: int, save: Callable[[], None] | None) -> Iterator[tuple[int, int]]:
+    """Return how many batches, and of what size, to present at once: all of `size`, then what is left; where there is
+    something to save as many as take about EVERY seconds, and `save` is called between.
     """
+    count, rest = divmod(samples, size)
     piece = count if save is None else FIRST
     while count:
         piece, begun = min(piece, count), time.monotonic()
-        yield piece
+        yield piece, size
         count -= piece
         if save is None or not count:
             continue
@@ -86,6 +87,8 @@ def pieces(count: int, save: Callable[[], None] | None) -> Iterator[int]:
             piece *= 2
         else:
             save()
+    if rest:
+        yield 1, rest
 
 
 def fingerprint(*arrays: Any) -> str:

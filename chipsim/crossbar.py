@@ -13,7 +13,7 @@ whose partial sums add as currents, so one product with the whole matrix is exac
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,8 +44,7 @@ class Cells:
     columns], plus and minus cell: the level last asked for, or where pulses left the cell [S], the conductance that the
     last write left [S], its time [s], what else the device keeps of a cell (None for nothing): a number that was drawn
     then, of one that drifts, or the state [S] that the next pulse starts from, and how many writes and pulses it has
-    had. Of several chips: [chips, rows, columns] and [2, chips, rows,
-    columns].
+    had. Of several chips: [chips, rows, columns] and [2, chips, rows, columns].
     """
 
     wanted: AnyArray
@@ -93,6 +92,12 @@ class Crossbar:
         span = self.device.g_max - self.device.g_min
         return (span if self.pair == "minimum" else span / 2) / self.w_max
 
+    def _met(self, hook: Literal["programme", "read"], g: AnyArray) -> AnyArray:
+        """Conductances [2, rows, columns] as all effects leave them."""
+        for effect, frozen in self.effects:
+            g = getattr(effect, hook)(g, frozen)
+        return g
+
     def clip(self, weight: AnyArray) -> AnyArray:
         """Return the weights [rows, columns] that the pair can hold."""
         return namespace(weight).clip(weight, min=-self.w_max, max=self.w_max)
@@ -124,10 +129,7 @@ class Crossbar:
             plus = xp.ones_like(plus)
         turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
         for corrected in turns if first or self.pair == "minimum" else turns[:1]:
-            seen = targets
-            for hook in ("programme", "read"):
-                for effect, frozen in self.effects:
-                    seen = getattr(effect, hook)(seen, frozen)
+            seen = self._met("read", self._met("programme", targets))
             aim = xp.flip(seen, axis=0) + signed
             scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
             better = device.quantise(xp.clip(aim * scale, min=device.g_min, max=device.g_max))
@@ -153,8 +155,7 @@ class Crossbar:
         if cells is not None and math.isfinite(self.device.endurance):
             moved = moved & (cells.wear < self.device.endurance)
         g, drawn = self._programmed(target, cells, moved, rng)
-        for effect, frozen in self.effects:
-            g = effect.programme(g, frozen)
+        g = self._met("programme", g)
         if cells is None:
             written, wear, pending = xp.full_like(target, time), xp.ones_like(target), None
         else:
@@ -219,11 +220,8 @@ class Crossbar:
             g = device.aged(g, cells.target, cells.drawn, age)
             if self.slow is not None:
                 g = namespace(g).clip(g + device.slow(g, cells.target, age, self.step) * self.slow, min=0.0)
-            for effect, frozen in self.effects:
-                g = effect.programme(g, frozen)
-        for effect, frozen in self.effects:
-            g = effect.read(g, frozen)
-        return g
+            g = self._met("programme", g)
+        return self._met("read", g)
 
     def weights(self, cells: Cells, time: Any) -> AnyArray:
         """Effective weights [rows, columns] at `time` [s]: the differences of the pairs over g_scale."""

@@ -255,21 +255,24 @@ class Deployment:
 
         Raises ParameterError for circuits that state no temperature, or a step that is too long for them then.
         """
-        value = to_si(temperature, "K", "temperature")
+        self._bring_to(to_si(temperature, "K", "temperature"))
+        self._profile = None
+
+    def _bring_to(self, temperature: float) -> None:
+        """Give the circuits a temperature [K], whatever profile they follow."""
         design = self.chip.design
         if not hasattr(design.circuit, "temperature"):
             raise ParameterError(
                 f"{type(design.circuit).__name__} states no temperature; take a subthreshold circuit, as CurrentLIF is"
             )
         warm = {
-            name: replace(getattr(design, name), temperature=value)
+            name: replace(getattr(design, name), temperature=temperature)
             for name in ("circuit", "readout")
             if hasattr(getattr(design, name), "temperature")
         }
         warm["circuit"].check_step(self.step)
-        self._profile = None
         self._dies = tuple(replace(chip, design=replace(design, **warm)) for chip in self.chips)
-        self.temperature = value
+        self.temperature = temperature
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
 
     def follow_temperature(self, seconds: ArrayLike, temperatures: ArrayLike) -> None:
@@ -287,24 +290,20 @@ class Deployment:
             or (np.diff(times) <= 0).any()
         ):
             raise ParameterError("a temperature profile needs as many temperatures as times, and times that rise")
-        before, profile = self.temperature, self._profile
+        before = self.temperature
         try:
             for value in (*np.unique(values), np.interp(self.time, times, values)):
-                self.set_temperature(float(value))
+                self._bring_to(float(value))
         except ParameterError:
             if self.temperature != before:
-                self.set_temperature(before)
-            self._profile = profile
+                self._bring_to(before)
             raise
         self._profile = times, values
 
     def _warm(self) -> None:
         """Follow the temperature profile, if there is one."""
-        if self._profile is not None:
-            profile = self._profile
-            if (now := float(np.interp(self.time, *profile))) != self.temperature:
-                self.set_temperature(now)
-                self._profile = profile
+        if self._profile is not None and (now := float(np.interp(self.time, *self._profile))) != self.temperature:
+            self._bring_to(now)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -432,9 +431,7 @@ class Deployment:
             self._draw_slow()
         self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
-            profile = self._profile
-            self.set_temperature(snapshot.temperature)
-            self._profile = profile
+            self._bring_to(snapshot.temperature)
         self._refresh()
 
     def weights(self, layer: int) -> Array:

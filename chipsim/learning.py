@@ -144,13 +144,11 @@ def learn(
 
     for epoch in range(len(history), epochs):
         done = teacher.done - epoch * len(lessons)
-        full, rest = divmod(len(lessons) - done, size)
+        left = len(lessons) - done
         batches = itertools.islice(lessons.batches(size, epoch), done // size, None)
-        shown = with_progress(batches, full + bool(rest), f"learning, epoch {epoch + 1} of {epochs}", progress)
-        for piece in pieces(full, save if kept else None):
-            teacher.run(shown, piece, size)
-        if rest:
-            teacher.run(shown, 1, rest)
+        shown = with_progress(batches, math.ceil(left / size), f"learning, epoch {epoch + 1} of {epochs}", progress)
+        for count, length in pieces(left, size, save if kept else None):
+            teacher.run(shown, count, length)
         for _ in shown:  # ends the progress bar
             raise ParameterError("the targets gave more batches than their length promises")
         history = np.concatenate([history, teacher.summary(len(lessons))[None]])

@@ -31,7 +31,7 @@ from chipsim.study import Settings, Study, Trial
 from chipsim.writers import Writer
 from studies.accuracy_vs_mismatch import STAGES
 from studies.learning_rules_compared import FASHION_FIRST
-from studies.ltl_on_real_silicon import HEADROOM, PULSED, data_and_teacher, prepare
+from studies.ltl_on_real_silicon import HEADROOM, PULSED, prepare, taught
 from studies.methods import METHODS, unit_outputs
 from studies.reference_teacher import LEARNING, fitted, named
 from teachers import Teacher
@@ -109,13 +109,13 @@ def _network(teacher: Teacher, rule: str) -> cs.Network:
 def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
     """Let some chips learn by one rule and writer from some samples: accuracy before and after, and what it cost."""
     settings, options, way, hand = trial.settings, trial.settings.options, RULES[rule], WRITERS[writer]
-    data, teacher = data_and_teacher(settings)
+    found = taught(settings)
+    data, teacher = found.data, found.teacher
     network, count = _network(teacher, rule), int(options["dies"])
     drawn = fitted(design(settings, hand), network)
     dies = [cs.fabricate(drawn, seed=1000 * trial.chip + number) for number in range(count)]
     snn = cs.deploy(network, dies, engine=cs.Torch(), verify=hand.pulses)
-    judged = data.test if options["split"] == "test" else data.validation
-    judged = judged.take(min(int(options["judged"]), len(judged)))
+    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
 
     def accuracies(deployment: cs.Deployment) -> list[float]:
         return [float(value) for value in np.atleast_1d(deployment.accuracy(judged))]

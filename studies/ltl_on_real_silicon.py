@@ -37,9 +37,8 @@ from chipsim.devices import Pulsed
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_vs_mismatch import STAGES
-from studies.reference_teacher import DATASETS, LEARNING, fitted, named
-from teachers import Teacher, datasets, mlp, train
-from teachers.datasets import Dataset
+from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, named
+from teachers import datasets, mlp, train
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
 ONLY, BUT, OFFSET, TUNED = "only ", "all but ", "all and error offsets", "all tuned"
@@ -97,15 +96,16 @@ def design(settings: Settings, on: frozenset[str] = frozenset()) -> cs.ChipDesig
     )  # fmt: skip
 
 
-def data_and_teacher(settings: Settings, *, progress: bool = False) -> tuple[Dataset, Teacher]:
+def taught(settings: Settings, *, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
     data = datasets.load(settings.dataset)
-    return data, train(mlp(data, HIDDEN.get(data.name, (256, 256))), data, seed=settings.seed, progress=progress)
+    teacher = train(mlp(data, HIDDEN.get(data.name, (256, 256))), data, seed=settings.seed, progress=progress)
+    return Taught(data, teacher, str(settings.options["split"]))
 
 
 def prepare(settings: Settings) -> None:
     """Train and store the teacher before the trials ask for it."""
-    data_and_teacher(settings, progress=True)
+    taught(settings, progress=True)
 
 
 def learn(snn: cs.Deployment, targets: Any, settings: Settings, on: frozenset[str]) -> xr.Dataset:
@@ -132,13 +132,13 @@ def learn(snn: cs.Deployment, targets: Any, settings: Settings, on: frozenset[st
 def trial(trial: Trial) -> xr.Dataset:
     """Measure some chips under one condition, before and after learning."""
     settings, options, on = trial.settings, trial.settings.options, limits(str(trial.point["limits"]))
-    data, teacher = data_and_teacher(settings)
+    found = taught(settings)
+    data, teacher = found.data, found.teacher
     network = teacher.network(percentile=99.0)
     drawn, count = fitted(design(settings, on), network), int(options["dies"])
     dies = [cs.fabricate(drawn, seed=1000 * trial.chip + number) for number in range(count)]
     snn = cs.deploy(network, dies, engine=cs.Torch(), verify=True)
-    judged = data.test if options["split"] == "test" else data.validation
-    judged = judged.take(min(int(options["judged"]), len(judged)))
+    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
     before = np.atleast_1d(snn.accuracy(judged))
     samples = data.train.take(min(int(options["samples"]), len(data.train)))
     targets = teacher.targets(samples, percentile=99.0, per_batch="constants" not in on, seed=settings.seed)

@@ -9,14 +9,14 @@ import numpy as np
 from chipsim.arrays import AnyArray
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
-from chipsim.effects.base import Draw, Effect, Frozen, Seen
-from chipsim.effects.places import indices
+from chipsim.effects.base import Draw, Frozen, Seen
+from chipsim.effects.places import Fault, indices
 from chipsim.quantity import quantity
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class FailingTiles(Effect):
+class FailingTiles(Fault):
     """Each tile fails with probability `rate`, for good: its cells can be written, but all of them read 0.
 
     places: tiles, by number, that fail beside those.
@@ -26,7 +26,6 @@ class FailingTiles(Effect):
     """
 
     name: ClassVar[str] = "failing_tiles"
-    by_rate: ClassVar[bool] = True
 
     rate: float = quantity(0.1, "1", (0.0, 1.0))
     places: tuple[int, ...] = ()
@@ -36,12 +35,8 @@ class FailingTiles(Effect):
         object.__setattr__(self, "places", indices("FailingTiles.places", self.places))
 
     @property
-    def strength(self) -> float:
-        return self.rate or float(len(self.places))
-
-    @property
     def designed(self) -> frozenset[str]:
-        return frozenset({"first", "placed"})
+        return super().designed | {"first"}
 
     def fabricate_cells(self, device: Device, shape: tuple[int, int], draw: Draw) -> Frozen:
         everywhere, first = np.ones((2, *shape)), np.zeros((2, *shape))

@@ -63,14 +63,31 @@ def at_cells(name: str, places: tuple[tuple[int, int, int, int], ...], shape: tu
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaultyThresholds(Effect, ABC):
+class Fault(Effect, ABC):
+    """What happens with probability `rate`, and at `places` beside."""
+
+    by_rate: ClassVar[bool] = True
+
+    rate: float
+    places: tuple[Any, ...] = ()
+
+    @property
+    def strength(self) -> float:
+        return self.rate or float(len(self.places))
+
+    @property
+    def designed(self) -> frozenset[str]:
+        return frozenset({"placed"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyThresholds(Fault, ABC):
     """Each spiking neuron has with probability `rate`, for good, a threshold of no finite value.
 
     places: neurons of the die, by number, that have it beside those. Raises ParameterError at fabrication for a neuron
     that the chip does not have.
     """
 
-    by_rate: ClassVar[bool] = True
     fault: ClassVar[str]
     """What such a neuron is called."""
 
@@ -85,14 +102,6 @@ class FaultyThresholds(Effect, ABC):
     @abstractmethod
     def threshold(self) -> float:
         """The threshold of a neuron at fault."""
-
-    @property
-    def strength(self) -> float:
-        return self.rate or float(len(self.places))
-
-    @property
-    def designed(self) -> frozenset[str]:
-        return frozenset({"placed"})
 
     def check(self, circuit: Circuit, device: object) -> None:
         self._must_spike(circuit)

@@ -9,14 +9,14 @@ import numpy as np
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
-from chipsim.effects.base import Draw, Effect, Frozen, Seen
-from chipsim.effects.places import at_cells, crossings
+from chipsim.effects.base import Draw, Frozen, Seen
+from chipsim.effects.places import Fault, at_cells, crossings
 from chipsim.quantity import quantity
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class StuckCells(Effect):
+class StuckCells(Fault):
     """Each cell is stuck with probability `rate`, at g_max with probability `at_max`, else at g_min; writes do nothing.
 
     places: cells (tile, side, row, column) that are stuck beside those; side 0 is the plus cell of a pair, 1 the minus
@@ -27,7 +27,6 @@ class StuckCells(Effect):
     """
 
     name: ClassVar[str] = "stuck_cells"
-    by_rate: ClassVar[bool] = True
 
     rate: float = quantity(0.01, "1", (0.0, 1.0))
     at_max: float = quantity(0.5, "1", (0.0, 1.0))
@@ -36,14 +35,6 @@ class StuckCells(Effect):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "places", crossings("StuckCells.places", self.places))
-
-    @property
-    def strength(self) -> float:
-        return self.rate or float(len(self.places))
-
-    @property
-    def designed(self) -> frozenset[str]:
-        return frozenset({"placed"})
 
     def fabricate_cells(self, device: Device, shape: tuple[int, int], draw: Draw) -> Frozen:
         stuck = draw("stuck").random((2, *shape)) < self.rate

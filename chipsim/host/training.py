@@ -147,15 +147,11 @@ def trained(
 
     for epoch in range(len(losses), epochs):
         order = stream(seed, "host", epoch).permutation(len(labels))[host.done - epoch * len(labels) :]
-        full, rest = divmod(len(order), batch)
-        starts = with_progress(
-            range(0, len(order), batch), full + bool(rest), f"training, epoch {epoch + 1} of {epochs}", progress
-        )
+        firsts = range(0, len(order), batch)
+        starts = with_progress(firsts, len(firsts), f"training, epoch {epoch + 1} of {epochs}", progress)
         chosen = (order[start : start + batch] for start in starts)
-        for piece in pieces(full, save if checkpoint else None):
-            host.run(samples, labels, chosen, piece, batch)
-        if rest:
-            host.run(samples, labels, chosen, 1, rest)
+        for count, size in pieces(len(order), batch, save if checkpoint else None):
+            host.run(samples, labels, chosen, count, size)
         for _ in chosen:  # ends the progress bar
             pass
         losses = np.append(losses, host.loss / len(labels))

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots.curves import COLOURS
+from chipsim.plots.curves import COLOURS, titled
 from chipsim.results import interval, share_interval
 
 PANELS, SIZE = (1, 2), (9.6, 5.6)
@@ -65,7 +65,7 @@ def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
     return Comparison(
         numbers=xr.Dataset(found),
         reference=reference,
-        title=f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip(),
+        title=titled(dataset),
     )
 
 

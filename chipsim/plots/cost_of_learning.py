@@ -8,7 +8,7 @@ import xarray as xr
 
 from chipsim.errors import ParameterError
 from chipsim.plots.canvas import prefixed
-from chipsim.plots.curves import COLOURS
+from chipsim.plots.curves import COLOURS, draw_bars, each_repeat, titled
 from chipsim.results import REPEATS, interval
 
 PANELS, SIZE = (1, 2), (9.6, 6.0)
@@ -40,7 +40,6 @@ def data(dataset: xr.Dataset) -> CostOfLearning:
         "pulses": _mean(stacked["pulses_per_cell"]),
         "worn": _mean(stacked["worn"].max("layer")),
     }
-    over = [name for name in REPEATS if name in points.dims]
     return CostOfLearning(
         numbers=xr.Dataset(
             {
@@ -52,10 +51,10 @@ def data(dataset: xr.Dataset) -> CostOfLearning:
                 "latency": _mean(stacked["latency"]),
                 "largest_part": parts["part"][parts.argmax("part")].drop_vars("part"),
                 "largest_share": parts.max("part") / parts.sum("part"),
-                "dots": points.stack(repeat=over).drop_vars(["repeat", *over]),
+                "dots": each_repeat(points),
             }
         ),
-        title=f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip(),
+        title=titled(dataset),
     )
 
 
@@ -71,11 +70,8 @@ def draw(axes: Any, data: CostOfLearning) -> None:
     rules = list(dict.fromkeys(name.split(", ")[0] for name in names))
     colours = [COLOURS[rules.index(name.split(", ")[0]) % len(COLOURS)] for name in names]
     rows = np.arange(len(names), dtype=float)
-    left.barh(rows, numbers["recovered"], height=0.6, color=colours)
-    left.hlines(rows, numbers["low"], numbers["high"], color="#222222", linewidth=1.2, zorder=3)
     dots = numbers["dots"].transpose("repeat", "method").values
-    left.scatter(dots, np.broadcast_to(rows, dots.shape), s=8, color="#444444", alpha=0.5, linewidth=0)
-    left.axvline(0, color="#888888", linewidth=0.8)
+    draw_bars(left, rows, numbers["recovered"], (numbers["low"], numbers["high"]), dots, color=colours)
     left.set_xlabel("points recovered: mean, 95 % interval, chips")
     energy = numbers["energy_per_point"].values
     priced = np.isfinite(energy)
@@ -84,7 +80,7 @@ def draw(axes: Any, data: CostOfLearning) -> None:
         right.set_xscale("log")
         decades = np.log10(factor * energy[priced])
         right.set_xlim(10 ** np.floor(decades.min() - 0.1), 10 ** np.ceil(decades.max()))
-        right.barh(rows[priced], factor * energy[priced], height=0.6, color=np.array(colours)[priced])
+        right.barh(rows[priced], factor * energy[priced], height=0.55, color=np.array(colours)[priced])
         right.tick_params(axis="x", which="minor", labelbottom=False)
     for row in rows[~priced]:
         right.text(0.01, row, "nothing recovered", transform=right.get_yaxis_transform(), va="center", fontsize=8)

@@ -90,6 +90,29 @@ def _title(dataset: xr.Dataset) -> str:
     return "\n".join([*question, *([str(dataset.attrs["dataset"])] if "dataset" in dataset.attrs else [])])
 
 
+def titled(dataset: xr.Dataset) -> str:
+    """The question of a study, and its data set in a line below."""
+    return f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip()
+
+
+def each_repeat(array: xr.DataArray) -> xr.DataArray:
+    """An array with all chips, seeds and dies in one dimension, `repeat`."""
+    over = [name for name in REPEATS if name in array.dims]
+    return array.stack(repeat=over).drop_vars(["repeat", *over])
+
+
+def draw_bars(axes: Any, rows: Any, mean: Any, ends: tuple[Any, Any], dots: Any = None, **style: Any) -> None:
+    """Draw horizontal bars with their intervals, and every repeat as a dot; dots [repeats, rows]."""
+    axes.barh(rows, mean, height=0.55, **style)
+    axes.hlines(rows, *ends, color="#222222", linewidth=1.2, zorder=3)
+    if dots is not None:
+        axes.scatter(
+            dots, np.broadcast_to(rows, dots.shape), s=8, color="#444444", alpha=0.5, linewidth=0, label="chips"
+        )
+    axes.axvline(0, color="#888888", linewidth=0.8)
+    axes.grid(visible=False, axis="y")
+
+
 def default_variable(dataset: xr.Dataset) -> str:
     """The first variable of the study's table."""
     return str(json.loads(dataset.attrs.get("table", '["accuracy"]'))[0])

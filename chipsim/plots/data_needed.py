@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots.curves import Curves, curves, draw_curves
+from chipsim.plots.curves import Curves, curves, draw_curves, titled
 from chipsim.results import REPEATS, interval
 
 SHARES = (0.5, 0.9)
@@ -48,7 +48,7 @@ def data(dataset: xr.Dataset) -> DataNeeded:
     return DataNeeded(
         curves=lines,
         numbers=xr.Dataset(found),
-        title=f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip(),
+        title=titled(dataset),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots.curves import COLOURS
+from chipsim.plots.curves import COLOURS, draw_bars, each_repeat
 from chipsim.results import REPEATS, interval
 
 PANELS, SIZE = (1, 2), (10.0, 4.8)
@@ -48,7 +48,7 @@ def data(dataset: xr.Dataset) -> Limits:
         gain = after - after.sel(condition="all", drop=True)
         ends = interval(gain)
         found |= {"gain": gain.mean(over), "gain_low": ends["low"], "gain_high": ends["high"]}
-    found["dots"] = loss.stack(repeat=over).drop_vars(["repeat", *over])
+    found["dots"] = each_repeat(loss)
     return Limits(
         numbers=xr.Dataset(found), reference=float(reference.mean()), title=str(dataset.attrs.get("question", ""))
     )
@@ -68,10 +68,9 @@ def draw(axes: Any, data: Limits) -> None:
     left, right = axes.ravel()
     numbers, names = _part(data.numbers, ONLY, "loss", others=True)
     rows = np.arange(len(names), dtype=float)
-    left.barh(rows, numbers["loss"], height=0.55, color=COLOURS[0], label="mean, 95 % interval")
-    _bars(left, numbers, "low", "high", rows)
     dots = numbers["dots"].transpose("repeat", "condition").values
-    left.scatter(dots, np.broadcast_to(rows, dots.shape), s=8, color="#444444", alpha=0.5, linewidth=0, label="chips")
+    style = {"color": COLOURS[0], "label": "mean, 95 % interval"}
+    draw_bars(left, rows, numbers["loss"], (numbers["low"], numbers["high"]), dots, **style)
     left.scatter(numbers["before"], rows, marker="|", s=110, color=COLOURS[1], label="before learning", zorder=4)
     _finish(left, rows, names, f"loss against float [points], of {data.reference:.1f} %", "one limit alone, and all")
     left.legend(fontsize=8.5, loc="center right", bbox_to_anchor=(1, 0.55))
@@ -80,22 +79,15 @@ def draw(axes: Any, data: Limits) -> None:
         return
     numbers, names = _part(data.numbers, BUT, "gain", others=False)
     rows = np.arange(len(names), dtype=float)
-    right.barh(rows, numbers["gain"], height=0.55, color=COLOURS[2])
-    _bars(right, numbers, "gain_low", "gain_high", rows)
+    draw_bars(right, rows, numbers["gain"], (numbers["gain_low"], numbers["gain_high"]), color=COLOURS[2])
     _finish(right, rows, names, "gain over all limits [points]", "all but one")
     if data.title:
         left.figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
 
-def _bars(axes: Any, numbers: xr.Dataset, low: str, high: str, rows: Any) -> None:
-    axes.hlines(rows, numbers[low], numbers[high], color="#222222", linewidth=1.2, zorder=3)
-
-
 def _finish(axes: Any, rows: Any, names: list[str], label: str, title: str) -> None:
     axes.set_yticks(rows, [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
-    axes.axvline(0, color="#888888", linewidth=0.8)
-    axes.grid(visible=False, axis="y")
     axes.set_xlabel(label)
     axes.set_title(title, fontsize=9.5, loc="left")
 

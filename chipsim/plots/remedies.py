@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots.curves import COLOURS
+from chipsim.plots.curves import COLOURS, draw_bars, each_repeat, titled
 from chipsim.results import REPEATS, interval
 
 WITHIN = 0.5
@@ -42,11 +42,11 @@ def data(dataset: xr.Dataset) -> Remedies:
     found = {"loss": loss.mean(over), "worst": loss.max(over), "aged": (first - aged).mean(over)}
     found |= {name: interval(loss)[name] for name in ("low", "high")}
     found["written"] = dataset["written"].mean(over)
-    found["dots"] = loss.stack(repeat=over).drop_vars(["repeat", *over])
+    found["dots"] = each_repeat(loss)
     return Remedies(
         numbers=xr.Dataset(found),
         first=first.mean([*over, "remedy"]),
-        title=f"{dataset.attrs.get('question', '')}\n{dataset.attrs.get('dataset', '')}".strip(),
+        title=titled(dataset),
     )
 
 
@@ -64,14 +64,11 @@ def draw(axes: Any, data: Remedies) -> None:
     for index, (panel, device) in enumerate(zip(panels, data.numbers["device"].values, strict=True)):
         part = data.numbers.sel(device=device)
         panel.axvspan(-WITHIN, WITHIN, color="#dddddd", linewidth=0, label=f"within {WITHIN} point of day 0")
-        panel.barh(rows, part["loss"], height=0.55, color=COLOURS[index], label="mean, 95 % interval")
-        panel.hlines(rows, part["low"], part["high"], color="#222222", linewidth=1.2, zorder=3)
         dots = part["dots"].transpose("repeat", "remedy").values
-        panel.scatter(dots, np.broadcast_to(rows, dots.shape), s=8, color="#444444", alpha=0.5, linewidth=0)
-        panel.axvline(0, color="#888888", linewidth=0.8)
+        style = {"color": COLOURS[index], "label": "mean, 95 % interval"}
+        draw_bars(panel, rows, part["loss"], (part["low"], part["high"]), dots, **style)
         panel.set_yticks(rows, names if index == 0 else [""] * len(names))
         panel.invert_yaxis()
-        panel.grid(visible=False, axis="y")
         panel.set_xlabel(f"loss to day 0 [points], of {float(data.first.sel(device=device)):.1f} %")
         panel.set_title(str(device), fontsize=9.5, loc="left")
         panel.legend(fontsize=8, loc="lower right")

@@ -35,12 +35,14 @@ class WriteVerify(Writer):
         wanted = array.clip(cells.wanted + change)
         target = array.targets(wanted, cells)
         wrong = target != cells.target
+        if device.pulses:
+            cells = cells.copied()
         for _ in range(self.rounds):
             if not bool(wrong.any()):
                 break
             if device.pulses:
                 assert rng is not None
-                places, cells = xp.nonzero(wrong), cells.copied()
+                places = xp.nonzero(wrong)
                 error = (target - cells.g)[places]
                 whole = xp.clip(xp.round(abs(error) / device.pulse_size), min=1.0)
                 array.pulse(cells, places, xp.sign(error) * whole, rng, time)
