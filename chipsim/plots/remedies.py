@@ -71,7 +71,7 @@ def draw(axes: Any, data: Remedies) -> None:
         panel.invert_yaxis()
         panel.set_xlabel(f"loss to day 0 [points], of {float(data.first.sel(device=device)):.1f} %")
         panel.set_title(str(device), fontsize=9.5, loc="left")
-        panel.legend(fontsize=8, loc="lower right")
+        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=3)
     if data.title:
         panels[0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
