@@ -20,8 +20,8 @@ def to_numpy(array: AnyArray) -> NDArray[np.float64]:
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array, dtype=np.float64)
 
 
-def like(values: NDArray[np.float64], reference: AnyArray) -> AnyArray:
+def like(values: NDArray[np.floating], reference: AnyArray) -> AnyArray:
     """Return numpy values as an array of the kind, precision and device of `reference`."""
     if isinstance(reference, np.ndarray):
-        return values
+        return values.astype(reference.dtype, copy=False)
     return namespace(reference).asarray(values, dtype=reference.dtype, device=reference.device)

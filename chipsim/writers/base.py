@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from chipsim.arrays import AnyArray, like, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.errors import ParameterError
@@ -121,8 +123,8 @@ class PulseWriter(Writer, ABC):
         def uniform() -> AnyArray:
             shape = tuple(change.shape)
             if isinstance(rng, Sequence):
-                return xp.stack([like(one.random(shape[1:]), change) for one in rng])
-            return like(rng.random(shape), change)
+                return xp.stack([like(one.random(shape[1:], np.float32), change) for one in rng])
+            return like(rng.random(shape, np.float32), change)  # of 24 bits: rounded to them, others can become 1
 
         places, counts = self.given(change, size, cells, uniform)
         plus, minus = xp.zeros_like(places[0]), xp.ones_like(places[0])

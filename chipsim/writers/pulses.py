@@ -27,12 +27,13 @@ class PulseTrain(PulseWriter):
 @final
 @dataclass(frozen=True, kw_only=True)
 class StochasticPulses(PulseWriter):
-    """n = sign(change) floor(|change| / size + u), u uniform in 0..1: as many pulses as asked for on average."""
+    """n = sign(change) floor(|change| / size + u), u uniform in [0, 1): as many pulses as asked for on average, in
+    steps of 2^-24 of one.
+    """
 
     def counts(self, change: AnyArray, size: Any, uniform: Uniform) -> AnyArray:
-        xp = namespace(change)
-        whole = xp.floor(abs(change) / size + uniform())
-        return xp.sign(change) * xp.clip(whole, max=self.most)
+        xp, asked = namespace(change), change / size
+        return xp.clip(xp.trunc(asked + xp.copysign(uniform(), asked)), min=-self.most, max=self.most)
 
 
 @final
