@@ -10,7 +10,6 @@ and an array drives its columns with q = v_unit x W, x [batch, rows]. A layer la
 whose partial sums add as currents, so one product with the whole matrix is exact.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -152,7 +151,7 @@ class Crossbar:
     ) -> Cells:
         """Write the cells that `moved` to `target` [2, rows, columns] at `time` [s]; all when `cells` is None."""
         xp = namespace(target)
-        if cells is not None and math.isfinite(self.device.endurance):
+        if cells is not None and self.device.wears:
             moved = moved & (cells.wear < self.device.endurance)
         g, drawn = self._programmed(target, cells, moved, rng)
         g = self._met("programme", g)
@@ -167,7 +166,7 @@ class Crossbar:
         """Give the cells at `places`, indices into [2, rows, columns] or [2, chips, rows, columns], `counts` pulses,
         upwards where positive, at `time` [s]: `cells` is edited. Return how many pulses were given.
         """
-        if math.isfinite(self.device.endurance):
+        if self.device.wears:
             alive = cells.wear[places] < self.device.endurance
             places, counts = tuple(index[alive] for index in places), counts[alive]
         draws: Any = SideBySide(rng, to_numpy(places[1])) if isinstance(rng, Sequence) else rng
@@ -191,7 +190,7 @@ class Crossbar:
             target = device.limit(target, self.frozen)
         if not device.draws:  # an unwritten cell is where a write would leave it
             g = device.written(target, None)
-            return (g if cells is None or not math.isfinite(device.endurance) else xp.where(moved, g, cells.g)), None
+            return (g if cells is None or not device.wears else xp.where(moved, g, cells.g)), None
         g = xp.empty_like(target) if cells is None else xp.asarray(cells.g, copy=True)
         drawn: AnyArray | None = None
         if device.drifts or device.pulses:
@@ -239,7 +238,8 @@ class Crossbar:
         which is driven by 1 in every step; None where reading is quiet.
         """
         noisy = [effect for effect, _ in self.effects if effect.reads_noisily]
-        columns = [part for effect, frozen in self.effects if (part := effect.column_variance(frozen)) is not None]
+        every = [effect.column_variance(frozen) for effect, frozen in self.effects]
+        columns = [part for part in every if part is not None]
         if not (noisy or columns or self.device.fluctuates):
             return None
         g = self.alone(cells, time)

@@ -134,6 +134,7 @@ class Deployment:
         self._profile: tuple[Array, Array] | None = None
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
+        self._driving: list[Driving] = []
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
             array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
@@ -156,16 +157,17 @@ class Deployment:
         circuit = design.readout if layer.readout else design.circuit
         grids = {side: self._grid(side) for side in ("rows", "columns")}
         full, grid = layer.w_max * circuit.unit_drive, grids["columns"]
+        driving = self._driving  # not `self`: a deployment that nobody holds is freed at once
         return Stage(
             circuit=circuit,
             parameters={
                 name: np.stack([bank[name][layer.bank] for bank in banks]) if len(banks) > 1 else values[layer.bank]
                 for name, values in banks[0].items()
             },
-            weights=lambda: self._driving[index].weights,
+            weights=lambda: driving[index].weights,
             wiring=layer.wiring,
             bias_rows=layer.bias_rows,
-            variance=lambda: self._driving[index].variance,
+            variance=lambda: driving[index].variance,
             shortcut=self._shortcut(layer, circuit),
             grid_in=None if index else grids["rows"],
             grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
@@ -342,7 +344,7 @@ class Deployment:
         if self._wires is not None:
             for layer in range(len(self.cells)):
                 self._wire(layer)
-        self._driving = [self._now(index) for index in range(len(self.stages))]
+        self._driving[:] = [self._now(index) for index in range(len(self.stages))]
         self._read_at = self.time
 
     def _pass(self, seconds: float) -> None:
@@ -681,7 +683,7 @@ class Deployment:
             "share of weights clipped at mapping": clipped / total,
         }
         lines = [Entry(effect="programming", part=part, strength=size, measured=size) for part, size in sizes.items()]
-        if math.isfinite(device.endurance):
+        if device.wears:
             worn = np.concatenate([to_numpy(cells.wear).ravel() for cells in self.cells]) / device.endurance
             for part, size in (("of the cell most written", worn.max()), ("on average", worn.mean())):
                 lines.append(

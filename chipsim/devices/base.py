@@ -50,6 +50,11 @@ class Device(Parameters, ABC):
         if self.levels is not None and (type(self.levels) is not int or not 2 <= self.levels <= 2**24):
             raise ParameterError(f"{name}.levels = {self.levels!r} must be None (continuous) or 2 to 16777216")
 
+    @property
+    def wears(self) -> bool:
+        """Whether cells end at all."""
+        return self.endurance < math.inf
+
     def quantise(self, g: AnyArray) -> AnyArray:
         """Return the level nearest to each conductance; `g` itself for a continuous cell."""
         if self.levels is None:

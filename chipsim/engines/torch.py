@@ -81,7 +81,8 @@ class Torch(Engine):
             raise ParameterError(f"memory must be above 0 bytes, not {self.memory:g}")
 
     def array(self, values: NDArray[np.floating]) -> Tensor:
-        return torch.tensor(values, dtype=DTYPES[self.dtype], device=self.device)
+        rows_first = np.ascontiguousarray(values)  # or every later operation on weights goes against their grain
+        return torch.tensor(rows_first, dtype=DTYPES[self.dtype], device=self.device)
 
     def scalar(self, value: float) -> Tensor:
         return torch.as_tensor(value, dtype=DTYPES[self.dtype], device=self.device)
