@@ -110,7 +110,7 @@ class Crossbar:
         if self.pair == "reference":
             middle = xp.full_like(scaled, (device.g_min + device.g_max) / 2)
             reference = device.quantise(middle) if cells is None else cells.target[1]
-            plus = device.quantise(xp.clip(reference + scaled, min=device.g_min, max=device.g_max))
+            plus = device.quantise(device.within(reference + scaled))
             targets = xp.stack([plus, reference])
         else:
             g = xp.clip(xp.stack([scaled, -scaled]), min=0.0)
@@ -131,7 +131,7 @@ class Crossbar:
             seen = self._met("read", self._met("programme", targets))
             aim = xp.flip(seen, axis=0) + signed
             scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
-            better = device.quantise(xp.clip(aim * scale, min=device.g_min, max=device.g_max))
+            better = device.quantise(device.within(aim * scale))
             targets = xp.where(corrected, better, targets)
         return targets
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from array_api_compat import device
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
@@ -54,6 +55,12 @@ class Device(Parameters, ABC):
     def wears(self) -> bool:
         """Whether cells end at all."""
         return self.endurance < math.inf
+
+    def within(self, g: AnyArray) -> AnyArray:
+        """Return the conductances [S] that the cell can be programmed to, nearest to each of `g`."""
+        xp = namespace(g)  # ends as arrays, since the compiler takes numbers that are fields for ones that change
+        low, high = (xp.asarray(end, dtype=g.dtype, device=device(g)) for end in (self.g_min, self.g_max))
+        return xp.clip(g, min=low, max=high)
 
     def quantise(self, g: AnyArray) -> AnyArray:
         """Return the level nearest to each conductance; `g` itself for a continuous cell."""

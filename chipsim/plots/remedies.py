@@ -65,13 +65,13 @@ def draw(axes: Any, data: Remedies) -> None:
         part = data.numbers.sel(device=device)
         panel.axvspan(-WITHIN, WITHIN, color="#dddddd", linewidth=0, label=f"within {WITHIN} point of day 0")
         dots = part["dots"].transpose("repeat", "remedy").values
-        style = {"color": COLOURS[index], "label": "mean, 95 % interval"}
+        style = {"color": COLOURS[0], "label": "mean, 95 % interval"}
         draw_bars(panel, rows, part["loss"], (part["low"], part["high"]), dots, **style)
         panel.set_yticks(rows, names if index == 0 else [""] * len(names))
         panel.invert_yaxis()
         panel.set_xlabel(f"loss to day 0 [points], of {float(data.first.sel(device=device)):.1f} %")
         panel.set_title(str(device), fontsize=9.5, loc="left")
-        panel.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=3)
+    panels[0].legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.27), ncols=3)
     if data.title:
         panels[0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
