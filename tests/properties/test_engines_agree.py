@@ -381,7 +381,7 @@ def test_compiled_updates_leave_what_eager_ones_leave_and_are_compiled_once(
         network, found = Network.random((20, 30, 5), seed=seed), []
         for compiled in (False, True):
             engine = Torch(dtype=dtype, device="cpu", compile=compiled)
-            snn = cs.deploy(network, cs.fabricate(design, seed), engine=engine)
+            snn = cs.deploy(network, cs.fabricate(design, seed), engine=engine, verify=device.wears)
             history = cs.learn(snn, lesson, optimiser=cs.Adam(lr=1e-2, final=0.1), batch=8, progress=False)
             parts = [part for cells in snn.cells for part in vars(cells).values() if part is not None]
             assert {str(part.dtype) for part in parts} == {f"torch.{dtype}"}
