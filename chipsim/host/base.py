@@ -6,7 +6,7 @@ The host holds the weights that the controller wants and computes with PyTorch; 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -135,6 +135,32 @@ class HostMethod(Parameters, ABC):
 def anchored(model: Tensor, seen: Tensor) -> Tensor:
     """Return `seen` with the gradient of `model` (straight through)."""
     return seen + (model - model.detach())
+
+
+class _Unrolled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, drive: Tensor, spikes: Tensor, slope: Tensor, keep: Tensor) -> Tensor:
+        ctx.save_for_backward(slope, keep)
+        return spikes.view_as(spikes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        slope, keep = ctx.saved_tensors
+        found = slope * gradient
+        for t in range(len(found) - 2, -1, -1):
+            found[t].addcmul_(keep[t], found[t + 1])
+        return found, None, None, None
+
+
+def unrolled(drive: Tensor, spikes: Tensor, slope: Tensor, keep: Tensor) -> Tensor:
+    """Return `spikes` as the chip showed them, with the gradient of neurons that are unrolled over the window:
+
+        du[t] / d drive[t] = 1        ds[t] / du[t] = slope[t]        du[t+1] / du[t] = keep[t]
+
+    all [steps, batch, neurons]. It takes one pass backwards over the steps, and none forwards.
+    """
+    shown: Tensor = _Unrolled.apply(drive, spikes, slope, keep)  # type: ignore[no-untyped-call]
+    return shown
 
 
 def read(reading: T | None) -> T:

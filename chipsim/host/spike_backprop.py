@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.host.base import HostMethod, Readings, Twin, anchored, read
+from chipsim.host.base import HostMethod, Readings, Twin, anchored, read, unrolled
 
 
 @final
@@ -38,14 +38,8 @@ class SpikeBackprop(HostMethod):
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
         inputs = twin.each
         for layer, spikes in zip(twin.hidden, read(seen.spikes), strict=True):
-            slope = spikes * self._correction(spikes, layer.leak) / layer.threshold
-            fired: list[Tensor] = []
-            u: Tensor | float = 0.0
-            for t, drive in enumerate(layer.drive(inputs)):
-                u = u + drive
-                fired.append(anchored(slope[t] * u, spikes[t]))
-                u = u * (1 - spikes[t])
-            inputs = torch.stack(fired)
+            slope = spikes * (self._correction(spikes, layer.leak) / layer.threshold)
+            inputs = unrolled(layer.drive(inputs), spikes, slope, 1 - spikes)
         return anchored(twin.readout.drive(inputs).sum(0), read(seen.outputs)) / twin.window
 
     @staticmethod

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
-from chipsim.host.base import HostMethod, Readings, Twin, anchored, read
+from chipsim.host.base import HostMethod, Readings, Twin, anchored, read, unrolled
 from chipsim.quantity import quantity
 
 
@@ -31,13 +30,7 @@ class Surrogate(HostMethod):
         shown = zip(read(seen.spikes), read(seen.membranes), strict=True)
         for layer, (spikes, membranes) in zip(twin.hidden, shown, strict=True):
             soft, threshold = bool(getattr(layer.circuit, "soft_reset", False)), layer.threshold
-            window = ((membranes - threshold).abs() < self.gate).to(membranes.dtype)
-            fired: list[Tensor] = []
-            kept: Tensor | float = 0.0
-            for t, drive in enumerate(layer.drive(inputs)):
-                u = anchored(kept + drive, membranes[t])
-                s = anchored(window[t] * u, spikes[t])
-                kept = layer.leak * (u - threshold * s if soft else u * (1 - s))
-                fired.append(s)
-            inputs = torch.stack(fired)
+            slope = ((membranes - threshold).abs() < self.gate).to(membranes.dtype)
+            keep = layer.leak * (1 - (threshold * slope if soft else spikes + membranes * slope))
+            inputs = unrolled(layer.drive(inputs), spikes, slope, keep)
         return anchored(twin.readout.drive(inputs).sum(0), read(seen.outputs))
