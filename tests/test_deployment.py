@@ -1,4 +1,6 @@
+import gc
 import itertools
+import weakref
 from types import SimpleNamespace
 
 import brian2
@@ -243,3 +245,19 @@ def test_what_a_deployment_measures_says_which_chip_it_comes_from() -> None:
     seen = cs.deploy(cs.Network.random((3, 2), seed=0), chip).present(np.zeros((1, 3)))
     assert seen.attrs["chip_hash"] == chip.hash
     assert seen.attrs["chip_seed"] == 3
+
+
+def test_a_deployment_that_nobody_holds_is_freed_at_once() -> None:
+    """Without waiting for the collector of cycles, which sees few objects and much memory."""
+
+    def let_go() -> weakref.ref[Deployment]:
+        snn = deploy(LINEAR, fabricate(ChipDesign(), 1), engine=cs.Torch(compile=False))
+        snn.outputs(np.ones((2, 5)))
+        return weakref.ref(snn)
+
+    let_go()  # what a process does once may hold the first one
+    gc.disable()
+    try:
+        assert let_go()() is None
+    finally:
+        gc.enable()
