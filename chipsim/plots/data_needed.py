@@ -60,18 +60,23 @@ def _needed(share: xr.DataArray, least: float) -> xr.DataArray:
 
 
 def layout(data: DataNeeded) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Two panels in a row, one for each rule."""
+    """Three panels in a row, one for each rule."""
     count = len(data.curves)
-    columns = min(2, count)
+    columns = min(3, count)
     rows = math.ceil(count / columns)
-    return (rows, columns), (1.0 + 4.4 * columns, 0.7 + 3.1 * rows)
+    return (rows, columns), (1.0 + 4.0 * columns, 0.7 + 3.1 * rows)
 
 
 def draw(axes: Any, data: DataNeeded) -> None:
     """Draw a line with its chips for each writer; dashed: the ideal chip, dotted: the chips before learning."""
     panels = np.atleast_1d(axes).ravel()
-    for panel, (rule, lines) in zip(panels, data.curves.items(), strict=False):
+    columns = layout(data)[0][1]
+    for number, (panel, (rule, lines)) in enumerate(zip(panels, data.curves.items(), strict=False)):
         draw_curves(panel, lines)
+        if number and (legend := panel.get_legend()) is not None:
+            legend.remove()
+        if number % columns:
+            panel.set_ylabel("")
         numbers = data.numbers.sel(rule=rule)
         for name, style in (("ideal", "--"), ("before", ":")):
             panel.axhline(100 * float(numbers[name].mean()), color="#555555", linewidth=1.0, linestyle=style)
@@ -82,9 +87,12 @@ def draw(axes: Any, data: DataNeeded) -> None:
         panel.set_title(rule, loc="left", fontsize=10.5)
     for panel in panels[len(data.curves) :]:
         panel.set_visible(False)
-    low, high = (limits([panel.get_ylim()[side] for panel in panels]) for side, limits in ((0, min), (1, max)))
+    shown = [lines.lines["dots"].values.ravel() for lines in data.curves.values()]
+    values = 100 * np.concatenate([*shown, data.numbers["ideal"].values.ravel()])
+    low, high = values.min(), values.max()
+    margin = 0.05 * (high - low) or 1.0
     for panel in panels:
-        panel.set_ylim(low, high)
+        panel.set_ylim(low - margin, high + margin)
     if data.title:
         panels[0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
