@@ -137,7 +137,7 @@ class Cmo(Flickering):
         xp = namespace(g)
         log_age = xp.log(xp.clip(age, min=1.0))
         moved = g + MICRO * (self.shift * log_age + (self.slope * log_age + self.offset) * drawn)
-        return xp.clip(moved, min=self.g_min, max=self.g_max)
+        return self.within(moved)
 
     def flicker(self, g: AnyArray, target: AnyArray) -> AnyArray:
         xp = namespace(g)
