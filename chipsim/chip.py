@@ -97,6 +97,10 @@ class ChipDesign(Parameters):
             raise ParameterError(f"effect {repeated.pop()} stands twice in ChipDesign.effects; give each effect once")
         for effect in self.effects:
             effect.check(self.circuit, self.device)
+            if isinstance(effect, effects.SiliconMismatch) and effect.transistor_cells and effect.v_read != self.v_read:
+                raise ParameterError(
+                    f"SiliconMismatch.v_read = {effect.v_read:g} V is not the design's, of {self.v_read:g} V"
+                )
 
     @staticmethod
     def _effect_name(effect: object) -> str:
@@ -204,6 +208,11 @@ class Chip:
 
     def tile(self, index: int) -> tuple[Frozen, ...]:
         """Frozen arrays [2, rows, columns] of the cells of one tile, one mapping per acting effect."""
+        pairs = zip(self.design.acting, self._drawn_tile(index), strict=True)
+        return tuple(effect.settled(frozen) for effect, frozen in pairs)
+
+    def _drawn_tile(self, index: int) -> tuple[Frozen, ...]:
+        """What is drawn, or measured, of the cells of a tile."""
         self._check_tile(index)
         device, shape = self.design.device, (self.design.rows, self.design.columns)
         return tuple(
@@ -342,7 +351,7 @@ class Chip:
         elif place == "readouts":
             drawn = self.frozen_readouts
         elif place.startswith("tiles/") and place[6:].isdigit():
-            drawn = self.tile(int(place[6:]))
+            drawn = self._drawn_tile(int(place[6:]))
             of_device = self.cells(int(place[6:]))
         else:
             drawn = ()

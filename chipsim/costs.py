@@ -12,7 +12,7 @@ their way to the chip, the read-backs of write-and-verify, and the host.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,7 +91,6 @@ def learning_cost(
     history: xr.Dataset,
     *,
     prices: Prices = SPIKESIM_PRICES,
-    layers: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Return what an epoch of `learn` cost; history: what it returned on this deployment. Divide by its attribute
     `updates` for a learning step, or by `samples`.
@@ -108,12 +107,12 @@ def learning_cost(
     Taken from totals: the inputs of an array are active alike, and a pulse meets the mean conductance of the layer's
     cells now, each counted by its wear.
 
-    layers: as given to `learn`. A teacher's target has the bits of the design's learning circuits, 32 where these have
-    no limit; a label has those of its number.
+    A teacher's target has the bits of the design's learning circuits, 32 where these have no limit; a label has those
+    of its number.
     Raises ParameterError for a dataset that is not of `learn` or not of this network, or of a rule, writer or optimiser
     of one's own, and for a read_time that does not fit into the step.
     """
-    shape, run = _Shape.of(deployment), _Run.of(deployment, history, layers)
+    shape, run = _Shape.of(deployment), _Run.of(deployment, history)
     writes, spikes, events, squares = (
         history[name].transpose("epoch", "layer").to_numpy() / len(deployment.chips) for name in TOTALS
     )
@@ -178,11 +177,11 @@ class _Run:
     learns: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, deployment: Deployment, history: xr.Dataset, layers: Sequence[int] | None) -> "_Run":
+    def of(cls, deployment: Deployment, history: xr.Dataset) -> "_Run":
         """Read a history; raise ParameterError for one that is not of `learn`, or not of this network."""
         said, placed = history.attrs, deployment.placement.layers
         missing = [name for name in TOTALS if name not in history]
-        missing += [name for name in ("samples", "batch", "update", "readout", *MAKERS) if name not in said]
+        missing += [name for name in ("samples", "batch", "update", "readout", "layers", *MAKERS) if name not in said]
         if missing:
             raise ParameterError(f"learning_cost needs what learn() returned; there is no {', '.join(missing)}")
         if said.get("chip_hash") != deployment.chip.hash:
@@ -190,18 +189,20 @@ class _Run:
         count = len(placed)
         if history.sizes["layer"] != count:
             raise ParameterError(f"this history has {history.sizes['layer']} layers, but the network has {count}")
-        chosen = range(count) if layers is None else layers
-        if wrong := [layer for layer in chosen if not -count <= layer < count]:
-            raise ParameterError(f"layers must be numbers of arrays from {-count} to {count - 1}, not {wrong[0]}")
-        rule, writer, optimiser = (
-            from_json(json.loads(said[name]), {kind.__name__: kind for kind in known}) for name, known in MAKERS.items()
-        )
+        makers = []
+        for name, known in MAKERS.items():
+            maker, types = json.loads(said[name]), {kind.__name__: kind for kind in known}
+            if maker["type"] not in types:
+                raise ParameterError(
+                    f"there are no prices for {maker['type']}, the {name} of this history; known: {', '.join(types)}"
+                )
+            makers.append(from_json(maker, types))
+        rule, writer, optimiser = makers
         samples, window = int(said["samples"]), deployment.window
         taught, updates = samples * (window - rule.silent(window)), math.ceil(samples / said["batch"])
         if said["update"] == "step":
             updates = samples if rule.looks_back else taught
-        readout = np.array([layer.readout for layer in placed])
-        learns = np.isin(np.arange(count), [layer % count for layer in chosen]) & (readout | rule.hidden)
+        learns = np.isin(np.arange(count), json.loads(said["layers"]))
         return cls(
             rule=rule, words=writer.words + optimiser.words, readout=said["readout"], samples=samples,
             steps=samples * window, taught=taught, updates=updates, learns=learns,

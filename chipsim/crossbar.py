@@ -128,7 +128,7 @@ class Crossbar:
             plus = xp.ones_like(plus)
         turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
         for corrected in turns if first or self.pair == "minimum" else turns[:1]:
-            seen = self._met("read", self._met("programme", targets))
+            seen = self._amplified(self._met("read", self._met("programme", targets)))
             aim = xp.flip(seen, axis=0) + signed
             scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
             better = device.quantise(device.within(aim * scale))
@@ -223,9 +223,18 @@ class Crossbar:
         return self._met("read", g)
 
     def weights(self, cells: Cells, time: Any) -> AnyArray:
-        """Effective weights [rows, columns] at `time` [s]: the differences of the pairs over g_scale."""
+        """Effective weights [rows, columns] at `time` [s]: the differences of the pairs over g_scale, times what is
+        behind the columns.
+        """
         g = self.seen(cells, time)
-        return (g[0] - g[1]) / self.g_scale
+        return self._amplified((g[0] - g[1]) / self.g_scale)
+
+    def _amplified(self, values: AnyArray, power: int = 1) -> AnyArray:
+        """What comes of cells [..., rows, columns] behind their columns; power: 2 for variances."""
+        for effect, frozen in self.effects:
+            if (gain := effect.column_gain(frozen)) is not None:
+                values = values * gain**power
+        return values
 
     def offset(self) -> AnyArray | None:
         """What the columns give in every step beside their cells, [columns], in weights; None for nothing."""
@@ -246,9 +255,12 @@ class Crossbar:
         of_cells = sum((effect.variance(g, self.device.g_max) for effect in noisy), start=g[..., :1, :1] * 0.0)
         if self.device.fluctuates:
             of_cells = of_cells + self.device.variance(g, cells.target, self.step)
+        for effect, frozen in self.effects:
+            if effect.cuts:
+                of_cells = of_cells * effect.read(g * 0.0 + 1.0, frozen)
         if self.wired is not None:  # to first order
             of_cells = of_cells * self.wired[0] ** 2
-        found = (of_cells[0] + of_cells[1]) / self.g_scale**2
+        found = self._amplified((of_cells[0] + of_cells[1]) / self.g_scale**2, power=2)
         if columns:
             found = namespace(g).broadcast_to(found, cells.wanted.shape) + 0.0
             found[..., -1, :] += sum(columns) * self.w_max**2

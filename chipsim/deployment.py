@@ -56,16 +56,21 @@ class Batch:
 class Snapshot(NamedTuple):
     """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
     noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, the
-    gain of each array, and the temperature of the circuits [K] (NaN for circuits that have none).
+    gain of each array, the temperature of the circuits [K] (NaN for circuits that have none), when all cells and each
+    layer's were last read [s], and what wires did to each layer when they were last solved, and how many writes ago.
     """
 
     cells: list[Cells]
     time: float
     writes: int
     noise: Array
-    waits: int = 0
-    gains: tuple[Any, ...] = ()
-    temperature: float = math.nan
+    waits: int
+    gains: tuple[Any, ...]
+    temperature: float
+    read_at: float
+    layers_read_at: tuple[float, ...]
+    wired: tuple[tuple[AnyArray, AnyArray] | None, ...]
+    unwired: tuple[int, ...]
 
 
 class Driving(NamedTuple):
@@ -134,7 +139,8 @@ class Deployment:
         self._profile: tuple[Array, Array] | None = None
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
-        self._driving: list[Driving] = []
+        self._driving: list[Any] = [None] * len(self.placement.layers)
+        self._layers_read_at = [0.0] * len(self._driving)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
         self.cells: list[Cells] = [
             array.programme(None, engine.array(self._for_each(layer.weight)), self.write_stream(), self.time)
@@ -169,7 +175,7 @@ class Deployment:
             bias_rows=layer.bias_rows,
             variance=lambda: driving[index].variance,
             shortcut=self._shortcut(layer, circuit),
-            grid_in=None if index else grids["rows"],
+            grid_in=None if index or self.encoder.spikes else grids["rows"],
             grid_out=None if grid is None else Grid(grid.step * full, grid.limit * full),
             errors_out=self._errors(index, layer),
             lossy=not layer.readout and any(effect.loss() > 0 for effect in self.chip.design.acting),
@@ -203,9 +209,10 @@ class Deployment:
                 return found
         return None
 
-    def _now(self, index: int) -> Driving:
-        """What the cells of a layer give its neurons now."""
-        return driving(self.arrays[index], self.cells[index], self.unit(index), self.time)
+    def _read(self, index: int, time: float) -> None:
+        """Take what the cells of a layer give its neurons at a time [s] as what they give from now on."""
+        self._driving[index] = driving(self.arrays[index], self.cells[index], self.unit(index), time)
+        self._layers_read_at[index] = time
 
     def unit(self, index: int) -> Any:
         """What a weight of 1 in an array gives its neurons: the circuit's unit drive times the array's gain."""
@@ -287,6 +294,7 @@ class Deployment:
         times, values = (np.atleast_1d(np.asarray(part, dtype=np.float64)) for part in (seconds, temperatures))
         if (
             times.ndim != 1
+            or not times.size
             or times.shape != values.shape
             or not np.isfinite(times).all()
             or (np.diff(times) <= 0).any()
@@ -344,7 +352,8 @@ class Deployment:
         if self._wires is not None:
             for layer in range(len(self.cells)):
                 self._wire(layer)
-        self._driving[:] = [self._now(index) for index in range(len(self.stages))]
+        for layer in range(len(self.cells)):
+            self._read(layer, self.time)
         self._read_at = self.time
 
     def _pass(self, seconds: float) -> None:
@@ -372,7 +381,10 @@ class Deployment:
         if self._wires is not None and self._unwired[layer] >= self._wires.refresh:
             self._wire(layer)
             given = None
-        self._driving[layer] = given or self._now(layer)
+        if given is None:
+            self._read(layer, self.time)
+        else:
+            self._driving[layer], self._layers_read_at[layer] = given, self.time
 
     def _wire(self, layer: int) -> None:
         """Solve the array of a layer anew, tile by tile and chip by chip."""
@@ -423,6 +435,10 @@ class Deployment:
             self._waits,
             self.gains,
             self.temperature,
+            self._read_at,
+            tuple(self._layers_read_at),
+            tuple(array.wired for array in self.arrays),
+            tuple(self._unwired),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -434,7 +450,11 @@ class Deployment:
         self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
             self._bring_to(snapshot.temperature)
-        self._refresh()
+        wired = zip(self.arrays, snapshot.wired, strict=True)
+        self.arrays = tuple(replace(array, wired=solved) for array, solved in wired)
+        self._unwired, self._read_at = list(snapshot.unwired), snapshot.read_at
+        for layer, time in enumerate(snapshot.layers_read_at):
+            self._read(layer, time)
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
@@ -586,7 +606,8 @@ class Deployment:
     def present(self, inputs: ArrayLike, record: Record | None = None, *, first: int = 0) -> xr.Dataset:
         """Present samples, the first of number `first`; return `output(sample, column)` and what `record` probes.
 
-        Probes: v [V] and spikes (sample, time, neuron), drive (sample, time, row), current [A] (sample, time, cell).
+        Probes: v [the membrane's unit] and spikes (sample, time, neuron), drive (sample, time, row), current [A]
+        (sample, time, cell).
         """
         flat = self.flat(inputs)
         values: list[AnyArray] = []
@@ -597,12 +618,15 @@ class Deployment:
             return xr.Dataset({"output": output}, attrs=self.chip.provenance)
         if not len(flat):
             raise ParameterError("present needs at least one sample to probe")
-        probe = Probe(record, self.placement.layers, lambda *at: self._pair_current(record.layer, *at))
+        units = [stage.circuit.membrane_unit for stage in self.stages]
+        probe = Probe(record, self.placement.layers, units, lambda *at: self._pair_current(record.layer, *at))
         watch = Watch(see=probe.see, v=[index == record.layer for index in range(len(self.stages))])
         self._present(flat, values, watch, first)
         output = variable(("sample", "column"), self._joined(values), "1", "read-out value")
         return xr.Dataset(
-            {"output": output, **probe.variables(self.window)}, coords=probe.coordinates(self.window, self.step)
+            {"output": output, **probe.variables(self.window)},
+            coords=probe.coordinates(self.window, self.step),
+            attrs=self.chip.provenance,
         )
 
     def _pair_current(self, layer: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
@@ -779,6 +803,10 @@ def deploy(
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")
     if not isinstance(encoder, Encoder | None):
         raise ParameterError(f"encoder must be an Encoder, as Analog() and Poisson() are, not {encoder!r}")
+    if not isinstance(engine, Engine | None):
+        raise ParameterError(f"engine must be an engine, as Torch() and Brian() are, not {engine!r}")
+    if not isinstance(avoid, Avoid | None):
+        raise ParameterError(f"avoid must be an Avoid, as Avoid(tiles=[3]) is, not {avoid!r}")
     return Deployment(
         network, chips, engine or reference(), encoder or Analog(), window, seconds, seed, avoid or Avoid(), verify
     )

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder(Parameters, ABC):
-    """Turns values into what drives the rows."""
+    """Turns values into what drives the rows. spikes: whether that is spikes, which pass no converter."""
+
+    spikes: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, inputs: Array, numbers: Iterable[int], steps: int, key: int) -> Array:
@@ -45,6 +47,8 @@ class Poisson(Encoder):
     >>> spikes.mean(axis=(0, 1)).round(1).tolist()
     [0.0, 0.5, -1.0]
     """
+
+    spikes: ClassVar[bool] = True
 
     scale: float = quantity(1.0, "1", (1e-6, 1e6), "Lee 2020, released code")
 

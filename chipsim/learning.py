@@ -1,6 +1,7 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
 import itertools
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -103,10 +104,10 @@ def learn(
     Returns, by epoch and layer, over all chips: rate_error, the root mean square of rate - target over hidden neurons
     (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; events, its rows
     driven in a step, and squares, of what drove them; error_shift, the root mean square of what the design's learning
-    circuits added to errors. Its attributes say which rule, writer and optimiser learned, and from what the read-out
-    did. Warns of limits of the learning circuits that the rule has no use for. Raises ParameterError for an impossible
-    combination of arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another
-    run, or a damaged one.
+    circuits added to errors. Its attributes say which rule, writer and optimiser learned in which arrays, and from what
+    the read-out did. Warns of limits of the learning circuits that the rule has no use for. Raises ParameterError for
+    an impossible combination of arguments or for targets that do not fit the network; StoredFileError for the
+    checkpoint of another run, or a damaged one.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
@@ -118,18 +119,19 @@ def learn(
     writer, optimiser = writer or Direct(), optimiser or Adam()
     every_step = update == "step"
     updates = epochs * math.ceil(len(lessons) / size) * (deployment.window if every_step else 1)
-    controller = Controller(deployment, writer, optimiser, updates)
     learning = _chosen(layers, len(deployment.stages), rule)
-    teacher = _Teaching(deployment, rule, controller, learning, every_step, epochs * len(lessons))
     rule.check(deployment.chip.design.circuit)
+    controller = Controller(deployment, writer, optimiser, updates, learning)
+    teacher = _Teaching(deployment, rule, controller, learning, every_step, epochs * len(lessons))
     parts = {"rule": rule, "writer": writer, "optimiser": optimiser}
     made_by: dict[str, str | int] = {name: canonical_json(part) for name, part in parts.items()}
     made_by |= {"update": update, "batch": size, "readout": getattr(lessons, "readout", "?")}
+    made_by["layers"] = json.dumps(sorted(learning))
     kept = None
     if checkpoint is not None:
         inputs, labels, rates = next(lessons.batches(size, 0))
         run = {
-            "layers": sorted(learning), "epochs": epochs, "samples": len(lessons),
+            "epochs": epochs, "samples": len(lessons),
             "first batch": fingerprint(inputs, labels, *rates),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **made_by, **run})
@@ -181,9 +183,11 @@ def _chosen(layers: Sequence[int] | None, count: int, rule: Rule) -> frozenset[i
     if not known or not chosen:
         raise ParameterError(f"layers must be numbers of arrays from {-count} to {count - 1}, not {layers!r}")
     found = frozenset(layer % count for layer in chosen)
-    if not rule.hidden and count - 1 not in found:
+    if rule.hidden:
+        return found
+    if count - 1 not in found:
         raise ParameterError(f"{type(rule).__name__} teaches the read-out alone, array {count - 1}; name it in layers")
-    return found
+    return frozenset({count - 1})
 
 
 def _batch_size(update: str, batch: int | None) -> int:

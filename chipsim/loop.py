@@ -6,7 +6,7 @@ An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, pr
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
@@ -144,23 +144,33 @@ class Controller:
     """Takes gradients to the cells of a deployment: the optimiser's memory of every array, and the writer.
 
     expected: about how many updates of each array there will be, which says whether compiling them is worth it.
-    writes [layers]: cell writes so far; a caller may set it to 0.
+    arrays: those that learn, all by default; the writer leaves others as they are. writes [layers]: cell writes so far,
+    those with which the writer begins included; a caller may set it to 0.
     """
 
-    def __init__(self, deployment: Deployment, writer: Writer, optimiser: Optimiser, expected: int = 0) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        writer: Writer,
+        optimiser: Optimiser,
+        expected: int = 0,
+        arrays: Collection[int] | None = None,
+    ) -> None:
         self.deployment, self.writer, self.optimiser = deployment, writer, optimiser
         self.pure = writer.pure and not deployment.chip.design.device.draws
         work = CELL_SECONDS * expected * sum(math.prod(cells.g.shape) for cells in deployment.cells)
         engine = deployment.engine
         self.update = engine.fused(update, work) if self.pure else update
         self.states = [optimiser.init(cells.wanted) for cells in deployment.cells]
-        for index, (array, cells) in enumerate(zip(deployment.arrays, deployment.cells, strict=True)):
+        self.writes = np.zeros(len(self.states))
+        for index in range(len(self.states)) if arrays is None else sorted(arrays):
+            array, cells = deployment.arrays[index], deployment.cells[index]
             begun = writer.begin(array, cells, deployment.write_stream, deployment.time)
             if isinstance(writer, PulseWriter):  # which edits cells: nobody else's
                 begun = begun.copied()
             if begun is not cells:
+                self.writes[index] += float((begun.wear - cells.wear).sum())
                 deployment.write(index, begun)
-        self.writes = np.zeros(len(self.states))
 
     def write(self, index: int, gradient: AnyArray, progress: float) -> None:
         """Let the optimiser make a change of a gradient [rows, columns], and the writer write it."""

@@ -1,6 +1,7 @@
 """Network + ChipDesign -> Placement: which tiles and neurons a layer takes, its scale and its wanted weights."""
 
 import math
+import operator
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -87,7 +88,10 @@ class Avoid:
 
     def __post_init__(self) -> None:
         for name in ("tiles", "neurons", "readouts"):
-            numbers = [int(number) for number in getattr(self, name)]
+            try:
+                numbers = [operator.index(number) for number in getattr(self, name)]
+            except TypeError as error:
+                raise ParameterError(f"Avoid.{name} must hold whole numbers: {error}") from error
             if any(number < 0 for number in numbers):
                 raise ParameterError(f"Avoid.{name} must hold numbers from 0 on, not {min(numbers)}")
             object.__setattr__(self, name, tuple(sorted(set(numbers))))

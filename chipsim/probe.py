@@ -38,20 +38,22 @@ def variable(dims: tuple[str, ...], values: NDArray[np.generic], unit: str, long
 class Probe:
     """Collects what a Record asks for, step by step.
 
-    current: gives the differential current [A] of pairs of the probed layer at [rows], [columns] when driven by 1.
+    units: of every layer's membranes. current: gives the differential current [A] of pairs of the probed layer at
+    [rows], [columns] when driven by 1.
     """
 
     def __init__(
         self,
         record: Record,
         layers: Sequence[PlacedLayer],
+        units: Sequence[str],
         current: Callable[[NDArray[np.intp], NDArray[np.intp]], Array],
     ) -> None:
-        if not 0 <= record.layer < len(layers):
+        if not isinstance(record.layer, int | np.integer) or not 0 <= record.layer < len(layers):
             raise ParameterError(
-                f"Record.layer {record.layer} does not exist; the network has layers 0 to {len(layers) - 1}"
+                f"Record.layer {record.layer!r} does not exist; the network has layers 0 to {len(layers) - 1}"
             )
-        self.record, self.current = record, current
+        self.record, self.unit, self.current = record, units[record.layer], current
         layer = layers[record.layer]
         if (layer.wiring.kernel is not None or layer.wiring.pool > 1) and (record.rows or record.current):
             raise ParameterError(
@@ -66,7 +68,9 @@ class Probe:
                 "Record.v and Record.spikes must name the same neurons; use two records for different ones"
             )
         self.rows = _indices(record.rows, layer.rows, "rows")
-        cells = np.asarray(record.current).reshape(-1, 2)
+        cells = np.asarray(record.current if len(record.current) else np.empty((0, 2), dtype=np.intp))
+        if cells.ndim != 2 or cells.shape[1] != 2:
+            raise ParameterError(f"Record.current must hold cells (row, column), not {record.current!r}")
         self.cell_rows = _indices(cells[:, 0].tolist(), layer.rows, "current")
         self.cell_columns = _indices(cells[:, 1].tolist(), layer.columns, "current")
         self.taken: dict[str, list[Array]] = {name: [] for name in ("v", "spikes", "drive", "current")}
@@ -88,7 +92,7 @@ class Probe:
     def variables(self, window: int) -> dict[str, xr.Variable]:
         """Return what was probed in windows of `window` steps, by name."""
         shown = {
-            "v": ("neuron", "V", "membrane before reset", self.v),
+            "v": ("neuron", self.unit, "membrane before reset", self.v),
             "spikes": ("neuron", "1", "spikes", self.spikes),
             "drive": ("row", "1", "drive of the rows", self.rows),
             "current": ("cell", "A", "differential current of the cell pair", self.cell_rows),

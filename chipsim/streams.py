@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, to_numpy
 from chipsim.errors import ParameterError
 
 Name = str | int
@@ -119,9 +120,9 @@ class SideBySide:
         return drawn
 
 
-def among(rng: Any, chosen: NDArray[np.bool_]) -> Any:
+def among(rng: Any, chosen: AnyArray) -> Any:
     """Return the stream of some of the cells that `rng` is of."""
-    return SideBySide(rng.streams, rng.chips[chosen]) if isinstance(rng, SideBySide) else rng
+    return SideBySide(rng.streams, rng.chips[to_numpy(chosen) > 0]) if isinstance(rng, SideBySide) else rng
 
 
 class Draw(NamedTuple):

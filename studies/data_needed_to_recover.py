@@ -146,7 +146,7 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
         update="batch" if hand.host else "sample",
         progress=False,
     )
-    cost = cs.learning_cost(snn, history, layers=way.layers)
+    cost = cs.learning_cost(snn, history)
     learns = slice(None) if way.hidden else slice(-1, None)
     written = (1 if hand.pulses else 2) * sum(layer.weight.size for layer in snn.placement.layers[learns])
     pulses = float(history["writes"].sum()) / count

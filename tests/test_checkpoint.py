@@ -40,6 +40,7 @@ def deployed(engine: Engine) -> cs.Deployment:
         cs.SpikeLoss(rate=0.1),
         cs.DriverNoise(sigma=0.1),
         cs.ReadNoise(sigma=0.02),
+        cs.WireResistance(row=20.0, column=20.0, refresh=5),  # solved anew between checkpoints
     )
     design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), device=cs.RRAM_MILO_2021, effects=effects, headroom=10.0)
     chip = cs.fabricate(design, seed=0)

@@ -258,7 +258,7 @@ def test_an_epoch_is_what_a_hand_computes():
 
 def operations(rule, part, snn=None, layers=None, **options):
     snn = snn or deployed()
-    cost = cs.learning_cost(snn, learnt(snn, rule=rule, batch=7, layers=layers, **options), layers=layers)
+    cost = cs.learning_cost(snn, learnt(snn, rule=rule, batch=7, layers=layers, **options))
     return cost.operations.sel(part=part, epoch=1).to_numpy().tolist()
 
 
@@ -388,12 +388,13 @@ def test_what_is_not_of_learn_is_refused():
     history = learnt(snn)
     for wrong, sentence in (
         (history.drop_vars("events"), "there is no events"),
-        (history.drop_attrs(), "there is no samples, batch, update, readout, rule, writer, optimiser"),
+        (history.drop_attrs(), "there is no samples, batch, update, readout, layers, rule, writer, optimiser"),
         (history.isel(layer=[0]), "has 1 layers, but the network has 2"),
         (history.assign_attrs(chip_hash="0"), "of another chip"),
-        (history.assign_attrs(rule='{"type":"Mine"}'), "unknown type 'Mine'"),
+        (
+            history.assign_attrs(rule='{"type":"Mine"}'),
+            "no prices for Mine, the rule of this history",
+        ),
     ):
         with pytest.raises(ParameterError, match=sentence):
             cs.learning_cost(snn, wrong)
-    with pytest.raises(ParameterError, match="from -2 to 1, not 2"):
-        cs.learning_cost(snn, history, layers=(0, 2))

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 
 from chipsim.arrays import to_numpy
 from chipsim.chip import Chip, ChipDesign, fabricate
-from chipsim.circuits import DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, CurrentLIF, Integrator
+from chipsim.circuits import BRAINSCALES2, DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, CurrentLIF, Integrator
 from chipsim.deployment import Deployment, deploy
 from chipsim.devices import Ideal
 from chipsim.effects import (
@@ -28,6 +28,7 @@ from chipsim.effects import (
 )
 from chipsim.effects.base import Draw, Frozen
 from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
+from chipsim.encoders import Poisson
 from chipsim.engines import Engine, Torch
 from chipsim.engines.base import codes, gridded
 from chipsim.engines.brian import Brian
@@ -147,6 +148,17 @@ def test_dead_neurons_never_fire() -> None:
     assert (chip.neurons["v_threshold"][~dead] == 0.6).all()
     spikes = bench(LIF(), chip, current=1e-9, duration=0.01, neurons=50).spikes
     np.testing.assert_array_equal(spikes.any(("current", "time")).values, ~dead[:50])
+
+
+@pytest.mark.parametrize("engine", [Torch(dtype="float64", device="cpu", compile=False), Brian()])
+@pytest.mark.parametrize("circuit", [LIF(), IF(soft_reset=True), DPI(), CurrentLIF(), AdEx(), BRAINSCALES2])
+def test_dead_neurons_of_any_circuit_are_silent_where_others_fire(circuit: Circuit, engine: Engine) -> None:
+    current = 1.5 * circuit.firing_drive / circuit.per_ampere(circuit.step)
+    for rate, fires in ((0.0, True), (1.0, False)):
+        chip = fabricate(ChipDesign(circuit=circuit, effects=(DeadNeurons(rate=rate),), neurons=3), 0)
+        found = bench(circuit, chip, current=[current], duration=500 * circuit.step, step=circuit.step, engine=engine)
+        assert found.spikes.values.any() == fires
+        assert np.isfinite(found.v.values).all()
 
 
 def test_dead_neurons_stay_dead_under_mismatch_in_either_order() -> None:
@@ -328,6 +340,15 @@ def test_converters_round_to_codes_and_clip_to_their_range() -> None:
     coarse = replace(effect, adc_bits=2, adc_range=1.0)
     snn = deploy(network, fabricate(ChipDesign(effects=(coarse,), headroom=1.0), 1), window=4)
     np.testing.assert_allclose(snn.outputs(inputs)[:, 0], [1.0, 1.0, 1.0, -1.0, 0.0, 1.0])
+
+
+def test_spikes_pass_no_converter_on_their_way_in() -> None:
+    network = Network.random((6, 3), seed=0)
+    plain, coarse = (
+        deploy(network, fabricate(ChipDesign(effects=effects), 1), encoder=Poisson()).outputs(np.full((4, 6), 0.5))
+        for effects in ((), (Converters(dac_bits=2, dac_range=1.7, adc_bits=0),))
+    )
+    np.testing.assert_array_equal(plain, coarse)
 
 
 def test_converters_of_no_bits_are_none_and_many_bits_change_little() -> None:

@@ -18,6 +18,7 @@ from chipsim.effects import (
     FailingTiles,
     HotNeurons,
     Mismatch,
+    ReadNoise,
     SiliconMismatch,
     StuckCells,
 )
@@ -53,6 +54,27 @@ def test_hot_neurons_fire_in_every_step_whatever_drives_them(circuit: Circuit, e
     assert (found.spikes.values[:, :, hot] == 1).all()
     assert not found.spikes.values[:2, :, ~hot].any()
     assert np.isfinite(found.v.values).all()
+
+
+def test_cells_that_are_cut_off_make_no_noise() -> None:
+    network, noise = Network.random((10, 4), seed=0), ReadNoise(sigma=0.1)
+    for fault in (FailingTiles(rate=1.0), BrokenLines(rate=1.0)):
+        snn = deploy(network, die(noise, fault), window=2, engine=ENGINES[0])
+        assert not snn.outputs(np.ones((5, 10))).any()
+
+
+def test_measured_open_lines_stand_in_place_of_drawn_ones() -> None:
+    chip = die(BrokenLines(rate=0.02))
+    words = np.zeros((2, 10, 12))
+    words[0, 3, 5] = 1.0
+    measured = {"tiles/0/broken_lines/open_words": words, "tiles/0/broken_lines/open_bits": np.zeros((2, 10, 12))}
+    mine = Chip.from_measurements(chip.design, measured)
+    cut = read(mine, 0) == 0
+    assert cut[0, 3, 5:].all()
+    assert cut.sum() == 7
+    assert (read(mine, 1) == read(chip, 1)).all()
+    with pytest.raises(ParameterError, match="unknown measured array"):
+        Chip.from_measurements(chip.design, {"tiles/0/broken_lines/cut": words})
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)

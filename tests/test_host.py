@@ -31,7 +31,7 @@ from chipsim.host.base import read
 
 Array = NDArray[np.float64]
 SIZES, T, THETA = (6, 12, 9, 4), 11, 0.6
-SOFT_IF, LEAKY = cs.IF(soft_reset=True), cs.LIF()
+SOFT_IF, LEAKY, READOUT = cs.IF(soft_reset=True), cs.LIF(), cs.Integrator()
 ENGINES = [Torch(dtype="float64", device="cpu"), Brian()]
 
 
@@ -68,8 +68,9 @@ def deployed(
     engine: Engine = ENGINES[0],
     effects: tuple[Any, ...] = (),
     encoder: Encoder | None = None,
+    readout: Circuit = READOUT,
 ) -> Deployment:
-    design = cs.ChipDesign(circuit=circuit, device=cs.Ideal(), effects=effects, headroom=1e3)
+    design = cs.ChipDesign(circuit=circuit, readout=readout, device=cs.Ideal(), effects=effects, headroom=1e3)
     network = cs.Network.random(SIZES, seed=3)
     return cs.deploy(network, cs.fabricate(design, seed=0), engine=engine, window=T, encoder=encoder)
 
@@ -266,6 +267,35 @@ def test_on_a_chip_with_mismatch_the_gradient_is_anchored_on_what_it_shows(case:
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
     ideal = oracle(deployed(circuit), lesson)
     assert not np.allclose(wanted[-1], ideal[-1])
+
+
+GAINED = cs.Integrator(gain=0.7, v_unit=3.0, v_rest=-0.2)
+UNITS = {
+    "leaky": (cs.LIF(), cs.LIF(gain=2.5, v_unit=2.0, v_rest=0.3, v_reset=0.3, v_threshold=1.5)),
+    "soft reset": (SOFT_IF, cs.IF(soft_reset=True, gain=2.5, v_unit=2.0, v_rest=0.3, v_reset=0.3, v_threshold=1.5)),
+}
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_the_units_and_gains_of_circuits_change_nothing_but_the_units_of_weights(case: str, batch_norm: bool) -> None:
+    """A gain of g takes weights that are g times smaller, and the gradient of these is g times larger."""
+    method, circuit, _ = CASES[case]
+    plain, other = UNITS["soft reset" if circuit == SOFT_IF else "leaky"]
+    gains = [2.5, 2.5, 0.7]
+    lesson, snns = Lesson.draw(), (deployed(plain), deployed(other, readout=GAINED))
+    np.testing.assert_allclose(*(snn.outputs(lesson.inputs) for snn in snns), rtol=1e-9)
+    if batch_norm:  # an optimiser that sees no scale, since weights are normalised
+        for snn in snns:
+            train_in_the_loop(
+                snn, lesson, method=method, optimiser=cs.Adam(lr=0.01, relative=True), batch=5, epochs=2,
+                batch_norm=True, progress=False,
+            )  # fmt: skip
+        np.testing.assert_allclose(*(snn.outputs(lesson.inputs) for snn in snns), rtol=1e-3)
+        return
+    for gain, ours, theirs in zip(gains, *(updated(snn, lesson, method) for snn in snns), strict=True):
+        assert np.abs(ours).max() > 1e-4
+        np.testing.assert_allclose(gain * ours, theirs, rtol=1e-6, atol=1e-10)
 
 
 class Spy(HostMethod):

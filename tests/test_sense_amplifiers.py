@@ -42,6 +42,17 @@ def test_gain_and_droop_scale_whole_columns() -> None:
     np.testing.assert_allclose(ratio[:12], np.broadcast_to(gains * np.exp(-0.5), (12, 4)), rtol=1e-9)
 
 
+def test_amplifiers_stand_behind_the_wires() -> None:
+    """They scale what arrives, and change neither the currents in the lines nor the energy of a read."""
+    wires, amplifiers = cs.WireResistance(row=20.0, column=20.0), SenseAmplifiers(offset=0.0, hold=1.0, hold_tau=0.5)
+    behind, plain = deployed(wires, amplifiers), deployed(wires)
+    gains = behind._frozen[1][1]["gain"][0] * np.exp(-2.0)
+    np.testing.assert_allclose(behind.weights(1), plain.weights(1) * gains, rtol=1e-9)
+    samples = type("Some", (), {"inputs": np.zeros((2, 20)), "labels": np.zeros(2, dtype=int)})()
+    one, other = (cs.inference_cost(snn, samples).energy.sel(part="synapse", layer=0) for snn in (behind, plain))
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_noise_of_the_columns_has_its_variance() -> None:
     snn, ideal = deployed(SenseAmplifiers(gain=0.0, offset=0.0, noise=0.3)), deployed()
     still = np.zeros((4000, 20))

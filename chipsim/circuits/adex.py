@@ -120,7 +120,7 @@ class AdEx(Circuit):
 
     @property
     def threshold(self) -> str | None:
-        return "v > v_peak"
+        return "v > v_peak and (v - v_t) / delta_t > -1e9"  # the latter is false of a dead neuron alone: v_t infinite
 
     @property
     def reset(self) -> str | None:

@@ -15,7 +15,6 @@ from chipsim.quantity import Parameters, quantity
 from chipsim.streams import Draw, among
 
 Array = NDArray[np.float64]
-AIHWKIT = ", as in aihwkit"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,8 @@ class Step(Parameters, ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Linear(Step):
-    """1 - |up + spread N| w / top upwards, 1 - |down + spread N| w / bottom downwards, never negative. With up = down =
-    1: soft bounds, where a step vanishes at the bound it moves towards.
+    """1 - |up + spread N| w / top upwards, 1 - |down + spread N| w / bottom downwards. With up = down = 1: soft bounds,
+    where a step vanishes at the bound it moves towards; a cell whose own slope is above 1 goes back near its bound.
 
     additive_noise: whether noise from pulse to pulse keeps its size where the step shrinks.
     """
@@ -191,7 +190,7 @@ class Pulsed(Device):
             part = {name: values[active] for name, values in cell.items()}
             now, up = w[active], counts[active] > 0
             step = xp.where(up, part["step_up"], -part["step_down"])
-            drawn = among(rng, np.asarray(active)).standard_normal(tuple(now.shape))
+            drawn = among(rng, active).standard_normal(tuple(now.shape))
             factor, noise = self.response.factor(now, up, part), self.cycle * like(drawn, g)
             w[active] = xp.clip(
                 now + self.response.change(step, factor, noise, now), min=part["bottom"], max=part["top"]

@@ -65,8 +65,10 @@ class Effect(Parameters, ABC):
     fabricate_neurons, fabricate_cells  draw what stays frozen; called by `fabricate` only
     neurons    parameters of a bank of neurons as this effect leaves them
     programme  conductances [2, rows, columns] after a write; applied to written and unwritten cells: idempotent
+    settled    what is frozen of a tile's cells, with what follows from it
     read       conductances [2, rows, columns] as a read sees them
     variance   of the noise that every access to a cell meets anew, [2, rows, columns]
+    column_gain   what a column's current is multiplied with behind its wires
     column_offset, column_variance   what columns give beside their cells' currents, and its noise
     membrane   standard deviation of the white noise that it adds to each membrane in a step
     driver     relative standard deviation of what drives a row in a step
@@ -80,6 +82,8 @@ class Effect(Parameters, ABC):
     name: ClassVar[str]
     by_rate: ClassVar[bool] = False
     """Whether the effect is a count of rare events, of which a small chip may have none."""
+    cuts: ClassVar[bool] = False
+    """Whether `read` takes cells away, so that their noise does not arrive either."""
     moments: ClassVar[tuple[str, ...]] = ()
     """Kinds of uniform numbers of each cell that `read` gets beside what is frozen, drawn anew when time is waited."""
 
@@ -107,6 +111,10 @@ class Effect(Parameters, ABC):
     def fabricate_cells(self, device: Device, shape: tuple[int, int], draw: Draw) -> Frozen:
         """Draw the frozen arrays, each [2, rows, columns] (plus and minus cell), of one tile."""
         return {}
+
+    def settled(self, frozen: Frozen) -> Frozen:
+        """Return the frozen arrays of a tile, measured ones in place of drawn ones, with what follows from them."""
+        return frozen
 
     def neurons(self, circuit: Circuit, values: Mapping[str, Array], frozen: Frozen) -> Mapping[str, Array]:
         """Return the per-neuron parameters `values` as the frozen variation leaves them."""
@@ -140,6 +148,12 @@ class Effect(Parameters, ABC):
         of `g`, or with one row and one column where it is the same for all cells.
         """
         return g[..., :1, :1] * 0.0
+
+    def column_gain(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
+        """Return the factor [rows, columns] on what comes of each cell, noise included, behind the wires; None for 1.
+        It is the same down a column of a tile.
+        """
+        return None
 
     def column_offset(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
         """Return what the columns give in every step beside their cells' currents, [columns], in currents of one driven

@@ -35,6 +35,7 @@ class BrokenLines(Effect):
 
     name: ClassVar[str] = "broken_lines"
     by_rate: ClassVar[bool] = True
+    cuts: ClassVar[bool] = True
 
     rate: float = quantity(1e-3, "1", (0.0, 1.0))
     word_places: tuple[tuple[int, int, int, int], ...] = ()
@@ -60,10 +61,13 @@ class BrokenLines(Effect):
         for line, places in (("words", self.word_places), ("bits", self.bit_places)):
             if places:
                 frozen[f"placed_{line}"] = at_cells(f"BrokenLines.{line[:-1]}_places", places, shape, draw)
-        words = words + frozen.get("placed_words", 0.0)
-        bits = bits + frozen.get("placed_bits", 0.0)
+        return frozen
+
+    def settled(self, frozen: Frozen) -> Frozen:
+        words = frozen["open_words"] + frozen.get("placed_words", 0.0)
+        bits = frozen["open_bits"] + frozen.get("placed_bits", 0.0)
         cut = np.cumsum(words, axis=2) + np.cumsum(bits[:, ::-1], axis=1)[:, ::-1]
-        return frozen | {"cut": (cut > 0).astype(float)}
+        return {**frozen, "cut": (cut > 0).astype(float)}
 
     def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
         return g * (1.0 - frozen["cut"])

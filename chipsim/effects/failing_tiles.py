@@ -26,6 +26,7 @@ class FailingTiles(Fault):
     """
 
     name: ClassVar[str] = "failing_tiles"
+    cuts: ClassVar[bool] = True
 
     rate: float = quantity(0.1, "1", (0.0, 1.0))
     places: tuple[int, ...] = ()

@@ -50,8 +50,8 @@ class SenseAmplifiers(Effect):
         gain = np.maximum(0.0, 1.0 + self.gain * draw("gain").standard_normal(columns))
         return {"gain": np.broadcast_to(gain, offset.shape).copy(), "offset": offset}
 
-    def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:
-        return g * frozen["gain"] * (1.0 - self._droop)
+    def column_gain(self, frozen: Mapping[str, AnyArray]) -> AnyArray:
+        return frozen["gain"][0] * (1.0 - self._droop)
 
     def column_offset(self, frozen: Mapping[str, AnyArray]) -> AnyArray:
         return self.offset * frozen["offset"][0].sum(-2)

@@ -155,15 +155,15 @@ def _lif(circuit: LIF, *, current: float, duration: float) -> str:
 def _dpi(circuit: DPI, *, current: float, duration: float) -> str:
     c, scale = circuit.capacitance, circuit.u_t / circuit.kappa
     fast = FASTEST * circuit.tau / c
-    threshold = scale * math.log(circuit.i_threshold / circuit.i_0)
-    reset = scale * math.log(max(circuit.i_reset, circuit.i_0) / circuit.i_0)
+    threshold = scale * math.log(circuit.i_threshold / circuit.leakage)
+    reset = scale * math.log(max(circuit.i_reset, circuit.leakage) / circuit.leakage)
     feedback = (
         f"{_number(circuit.i_fb_gain)}/(1+exp(min(({_number(circuit.i_fb_threshold)}-v(i_mem)/{VOLT:g})"
         f"/{_number(circuit.i_fb_norm)},200)))"
     )
     gain_current = _number(circuit.alpha * circuit.i_tau * VOLT)
     lines = [
-        f"bmem i_mem 0 v={_number(circuit.i_0 * VOLT)}*exp(v(m)/{_number(scale)})",
+        f"bmem i_mem 0 v={_number(circuit.leakage * VOLT)}*exp(v(m)/{_number(scale)})",
         f"bin 0 m i={_finite('current', circuit.gain * current)}/(1+v(i_mem)/{gain_current})",
         f"btau m 0 i={_number(circuit.i_tau)}-{feedback}",
         f"cm m 0 {_number(c)}",
@@ -282,7 +282,7 @@ def _behaviour(circuit: DPI, weight: float, pulses: Sequence[tuple[float, float]
     return [
         f"vdd vdd 0 {V_DD}",
         f"vpre pre 0 {_pulses(pulses, 1.0)}",
-        f"bsyn i_syn 0 v={_number(circuit.i_0 * VOLT)}*exp((v(vdd)-v(syn))/{scale})",
+        f"bsyn i_syn 0 v={_number(circuit.leakage * VOLT)}*exp((v(vdd)-v(syn))/{scale})",
         f"bin syn 0 i=v(pre)*{_number(weight)}/(1+v(i_syn)/{gain})",
         f"btau vdd syn i={_number(circuit.i_tau)}",
         f"cs vdd syn {_number(circuit.capacitance)} ic=0",
@@ -293,7 +293,7 @@ def _behaviour(circuit: DPI, weight: float, pulses: Sequence[tuple[float, float]
 
 
 def _v_t0(circuit: DPI) -> float:
-    return circuit.u_t / circuit.kappa * math.log(I_SPEC / circuit.i_0)
+    return circuit.u_t / circuit.kappa * math.log(I_SPEC / circuit.leakage)
 
 
 def _gate(circuit: DPI, current: float) -> float:

@@ -28,8 +28,8 @@ class Readings:
     """What the host read from the chip for a batch; None for what the method does not declare in `reads`.
 
     counts: spikes of every hidden layer in the window [batch, neurons]. spikes, membranes: of every hidden layer
-    [steps, batch, neurons], the membrane from rest, before the reset, in weights. outputs: sums of what the read-outs
-    received in the window [batch, outputs], in weights.
+    [steps, batch, neurons], the membrane from rest, before the reset, in the circuit's unit drive. outputs: sums of
+    what the read-outs received in the window [batch, outputs], in theirs.
     """
 
     counts: tuple[Tensor, ...] | None = None
@@ -42,9 +42,9 @@ class Readings:
 class TwinLayer:
     """One layer as the host models it: nominal, all neurons alike.
 
-    weights [rows + bias rows, columns]: the host's, of which the gradient is taken. threshold: from rest, in weights,
-    as in `Readings.membranes`. leak: share of the membrane that is left after a step. norm, affine [2, columns]: how
-    the host normalises drives, with its gain and shift; None for what it does not normalise.
+    weights [rows + bias rows, columns]: the host's, of which the gradient is taken. threshold: from rest, in unit
+    drives, as `Readings.membranes`. leak: share of the membrane that is left after a step. norm, affine [2, columns]:
+    how the host normalises drives, with its gain and shift; None for what it does not normalise.
     """
 
     weights: Tensor
@@ -61,22 +61,19 @@ class TwinLayer:
         return (self.weights,) if self.affine is None else (self.weights, self.affine)
 
     @property
-    def unit(self) -> float:
-        """Membrane step for an input of 1 through a weight of 1, in the membrane's unit."""
-        return self.circuit.unit_drive * self.circuit.gain
-
-    @property
     def threshold(self) -> float:
-        return self.circuit.swing / self.unit
+        return self.circuit.swing / self.circuit.unit_drive
 
     @property
     def leak(self) -> float:
         return self.circuit.leak(self.step)
 
     def drive(self, inputs: Tensor) -> Tensor:
-        """Return what the array gives its neurons [..., batch, neurons] for inputs [..., batch, size] of a step."""
+        """Return what the array gives its neurons [..., batch, neurons], times the gain of their inputs, for inputs
+        [..., batch, size] of a step.
+        """
         steps = inputs if inputs.ndim == 3 else inputs[None]
-        driven = product(self.wiring, steps, self.weights, self.bias_rows)
+        driven = product(self.wiring, steps, self.weights * self.circuit.gain, self.bias_rows)
         if self.norm is not None and self.affine is not None:
             driven = self.norm(driven, self.affine)
         return driven if inputs.ndim == 3 else driven[0]

@@ -66,9 +66,9 @@ class Normalised:
             self.states[place], change = optimiser.step(self.states[place], gradient, progress)
             setattr(self, name, getattr(self, name) + change)
 
-    def folded(self, bias_rows: int) -> Tensor:
-        """Return what the chip gets [rows + bias rows, columns]."""
+    def folded(self, bias_rows: int, input_gain: float = 1.0) -> Tensor:
+        """Return what the chip gets [rows + bias rows, columns]; input_gain: of its neurons, which drives include."""
         gain, shift = self.affine
         scale = gain / torch.sqrt(self.variance + EPSILON)
-        bias = (shift - self.mean * scale) / bias_rows
+        bias = (shift - self.mean * scale) / (bias_rows * input_gain)
         return torch.cat([self.weights * scale, bias.expand(bias_rows, -1)])

@@ -159,7 +159,7 @@ def _change(deployment: Deployment, index: int, now: Moments, aim: Moments) -> A
     circuit = deployment.stages[index].circuit
     varies = (now.std > CONSTANT) & (aim.std > CONSTANT)
     gain = np.where(varies, aim.std / np.where(varies, now.std, 1.0), 1.0).clip(1 / LIMIT, LIMIT)
-    drive = 1.0 if layer.readout else circuit.firing_drive / (circuit.unit_drive * circuit.gain)
+    drive = (1.0 if layer.readout else circuit.firing_drive / circuit.unit_drive) / circuit.gain
     change = (gain - 1) * to_numpy(cells.wanted)
     change[-layer.bias_rows :] += (aim.mean - gain * now.mean) * drive / layer.bias_rows
     return like(change, cells.wanted)

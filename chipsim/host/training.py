@@ -261,9 +261,8 @@ class _Host(Trainer):
             self.controller.write(index, _like(found[0], wanted), progress)
             return
         layer.norm.step(self.controller.optimiser, found, progress)
-        self.controller.change(
-            index, _like(layer.norm.folded(self.deployment.stages[index].bias_rows) - _tensor(wanted), wanted)
-        )
+        bias_rows = self.deployment.stages[index].bias_rows
+        self.controller.change(index, _like(layer.norm.folded(bias_rows, layer.circuit.gain) - _tensor(wanted), wanted))
 
     def _layer(self, index: int) -> TwinLayer:
         """The twin of a layer as it is now."""
@@ -303,7 +302,7 @@ class _Host(Trainer):
                 seen["counts"] = tuple(layer.sum(0) for layer in spikes)
         if "membranes" in reads:
             seen["membranes"] = tuple(
-                (_joined([state.v for state in shown]).to(like) - layer.circuit.rest) / layer.unit
+                (_joined([state.v for state in shown]).to(like) - layer.circuit.rest) / layer.circuit.unit_drive
                 for shown, layer in zip(self.shown, twin.hidden, strict=True)
             )
         return Readings(**seen)  # type: ignore[arg-type]

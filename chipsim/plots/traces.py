@@ -96,19 +96,20 @@ def draw(axes: Any, data: Traces) -> None:
 
 def _membranes(panel: Any, data: Traces, time: NDArray[np.float64]) -> None:
     values, count = data.v.values, data.v.sizes["neuron"]
-    reached = values if data.threshold is None else np.concatenate([values, data.threshold[None]])
+    thresholds = np.zeros(0) if data.threshold is None else data.threshold[np.isfinite(data.threshold)]
+    reached = np.concatenate([values.ravel(), thresholds])
     scale, unit = prefixed(data.v.attrs.get("units", "1"), float(np.abs(reached).max()))
     seconds, low, top = time[-1] / data.v["time"].values[-1], scale * values.min(), scale * reached.max()
     row = 0.07 * ((top - low) or 1.0)
     for index in range(count):
         colour = COLOURS[index]
         panel.plot(time, scale * values[:, index], color=colour, linewidth=1.3)
-        if data.threshold is not None:
+        if data.threshold is not None and np.isfinite(data.threshold[index]):
             panel.axhline(scale * data.threshold[index], color=colour, linestyle="--", linewidth=0.9)
         fired = seconds * data.spikes[index]
         panel.plot(fired, np.full(len(fired), top + (1 + count - index) * row), "|", color=colour, markersize=7)
-    if data.threshold is not None:
-        _beside(panel, scale * data.threshold.mean(), "thresholds" if count > 1 else "threshold")
+    if len(thresholds):
+        _beside(panel, scale * thresholds.mean(), "thresholds" if len(thresholds) > 1 else "threshold")
     if any(len(fired) for fired in data.spikes):
         _beside(panel, top + (1 + count / 2) * row, "spikes")
     panel.set_ylim(low - row, top + (2 + count) * row)

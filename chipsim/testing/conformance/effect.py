@@ -174,7 +174,7 @@ def runs_on_either_kind_of_array(effect: Effect) -> None:
     g = np.linspace(device.g_min, device.g_max, 2 * 40 * 40).reshape(2, 40, 40)
 
     def hooks(g: AnyArray, frozen: Mapping[str, AnyArray]) -> list[AnyArray]:
-        columns = [effect.column_offset(frozen), effect.column_variance(frozen)]
+        columns = [effect.column_gain(frozen), effect.column_offset(frozen), effect.column_variance(frozen)]
         cells = [effect.programme(g, frozen), effect.read(g, frozen), effect.variance(g, device.g_max)]
         return cells + [values for values in columns if values is not None]
 
