@@ -266,6 +266,8 @@ class Chip:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read what `save` wrote. Raises StoredFileError for a missing, damaged or foreign file or another version."""
+        if not Path(path).is_file():
+            raise StoredFileError(f"there is no file {path}; give one that Chip.save wrote")
         try:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("kind") != "chipsim chip":

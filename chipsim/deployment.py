@@ -783,10 +783,12 @@ def deploy(
     dimension, and is what each would give alone. That pays for small networks; large ones run chip by chip, in studies.
     window: steps per sample (T). step: seconds per step; a Brian2 quantity is accepted. engine: the Brian2 reference
     by default. encoder: how inputs drive their rows, by default as analog values, the same in every step; Poisson()
-    makes spikes of them. seed: of the programming noise, beside the chip's, and of the encoder: another one is another
-    draw on the same die. avoid: tiles and circuits that the network must not stand on, as a test of this chip found
-    them. verify: whether a controller reads each pair of cells through its own read path and corrects what it writes,
-    as far as their range allows: so that it makes up for what frozen effects do to cells, and for stuck partners.
+    makes spikes of them. seed: beside the chip's, of programming, of what reads of cells and learning circuits meet,
+    and of the encoder: another one is another draw on the same die; the noise of membranes, of drivers and of lost
+    spikes goes by the chip's alone. avoid: tiles and circuits that the network must not stand on, as a test of this
+    chip found them. verify: whether a controller reads each pair of cells through its own read path and corrects what
+    it writes, as far as their range allows: so that it makes up for what frozen effects do to cells, and for stuck
+    partners.
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
     if not isinstance(network, Network):

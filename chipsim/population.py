@@ -26,11 +26,12 @@ def bench(
     *,
     current: ArrayLike,
     duration: float = 0.1,
-    step: float = 1e-3,
+    step: float | None = None,
     neurons: int = 1,
     engine: Engine | None = None,
 ) -> xr.Dataset:
-    """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s].
+    """Drive `neurons` circuits with each of the constant input currents [A] for `duration` [s], in steps of `step` [s],
+    by default the circuit's own.
 
     With a chip, the first `neurons` of its spiking circuits as fabricated with `circuit` in place of the design's: the
     same seed, mismatch, membrane noise and losses of spikes. Without one, nominal circuits. A current i moves a
@@ -47,7 +48,8 @@ def bench(
         currents = np.atleast_1d(np.asarray(current, dtype=float))
     except (TypeError, ValueError) as error:
         raise ParameterError(f"current must be one or more currents in ampere: {error}") from error
-    seconds, length = to_si(step, "s", "step"), to_si(duration, "s", "duration")
+    seconds = circuit.step if step is None else to_si(step, "s", "step")
+    length = to_si(duration, "s", "duration")
     if currents.ndim != 1 or not currents.size or not np.isfinite(currents).all():
         raise ParameterError("current must be one or more finite currents in ampere")
     if not 0 < seconds <= length < np.inf:

@@ -200,7 +200,8 @@ def _read(path: Path) -> xr.Dataset:
         raise StoredFileError(f"{path} does not exist; check the name") from None
     except _UNREADABLE as error:
         raise StoredFileError(
-            f"{path} cannot be read as a chipsim result: it is damaged, truncated or not HDF5 ({_first_line(error)})"
+            f"{path} cannot be read as a chipsim result: it is damaged, truncated or not HDF5 "
+            f"({_first_line(error)}); give a file that `chipsim study run` wrote"
         ) from error
 
 

@@ -143,7 +143,7 @@ def _settings(study: "Study", texts: Iterable[str]) -> tuple[dict[str, list[str]
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise UsageError(f"--set {text} does not say what to set; write --set FACTOR=V1,V2")
-        name = _among("factor", name, [*known_factors, *known_options])
+        name = _among("factor or option", name, [*known_factors, *known_options])
         if name in factors or name in options:
             raise UsageError(f"--set {shown(name)} is given twice; give all its values at once: FACTOR=V1,V2")
         if name in known_factors:
@@ -172,12 +172,21 @@ def study_list() -> None:
 @study_app.command("run")
 def study_run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which study; `chipsim study list` shows them.")],
-    dataset: Annotated[str | None, typer.Option(help="The data set. [default: the study's first]")] = None,
-    chips: Annotated[int | None, typer.Option(help="How many chips are fabricated. [default: 5]")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="The data set, of those that `chipsim study list` shows. [default: the study's first]"),
+    ] = None,
+    chips: Annotated[
+        int | None,
+        typer.Option(
+            help="How many chips are fabricated; of a study with `--set dies`, how many times as many. [default: 5]"
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 1,
     seed: Annotated[int | None, typer.Option(help="The seed of everything that is drawn. [default: 0]")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FACTOR=V1,V2", help="The values of a factor; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="FACTOR=V1,V2", help="The values of a factor, or of an option; repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The result. [default: NAME-DATASET.h5]")] = None,
 ) -> None:
@@ -236,11 +245,13 @@ def study_show(
     ] = None,
 ) -> None:
     """Print the table of a result and write its figure."""
-    from chipsim import results
+    from chipsim import plots, results
 
+    figure = figure if figure is not None else file.with_suffix(".png")
+    plots.check(figure)
     dataset = results.open(file)
     _print_tables(dataset)
-    _draw(dataset, figure if figure is not None else file.with_suffix(".png"))
+    _draw(dataset, figure)
 
 
 def _draw(dataset: "xr.Dataset", path: Path) -> None:
@@ -306,30 +317,40 @@ FIGURE = typer.Option(metavar="FILE", help="Where the figure goes (png, pdf, svg
 
 @show_app.command("device")
 def show_device(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or kind of device, as pcm-hermes or pcm.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A preset or kind, as pcm-hermes or pcm; without it, all.")
+    ] = None,
     figure: Annotated[Path | None, FIGURE] = None,
 ) -> None:
-    """Draw a population of memory cells: programming, and what they have of drift, read noise and pulses."""
+    """Draw a population of memory cells: programming, and what they have of drift, read noise and pulses; or list all
+    devices.
+    """
     from studies import show
 
     known = show.all_devices()
+    if name is None:
+        return _say("\n".join(map(shown, sorted(known))))
     name = _among("device", name.lower(), known)
-    _save("device", known[name], figure, name)
+    return _save("device", known[name], figure, name)
 
 
 @show_app.command("circuit")
 def show_circuit(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset or kind of circuit, as dynap-se2 or lif.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A preset or kind, as dynap-se2 or lif; without it, all.")
+    ] = None,
     figure: Annotated[Path | None, FIGURE] = None,
     sigma: Annotated[float, typer.Option(help="The mismatch of the neurons.", min=0)] = 0.2,
     seed: Annotated[int, typer.Option(help="The seed of the chip.", min=0)] = 0,
 ) -> None:
-    """Draw what fabricated neurons do over time, and their f-I curves beside the nominal one."""
+    """Draw what fabricated neurons do over time, and their f-I curves beside the nominal one; or list all circuits."""
     from studies import show
 
     known = show.all_circuits()
+    if name is None:
+        return _say("\n".join(map(shown, sorted(known))))
     name = _among("circuit", name.lower(), known)
-    _save("circuit", show.benched(name, known[name], sigma=sigma, seed=seed), figure, name)
+    return _save("circuit", show.benched(name, known[name], sigma=sigma, seed=seed), figure, name)
 
 
 def _save(kind: str, subject: Any, figure: Path | None, name: str) -> None:

@@ -167,7 +167,7 @@ API = {
         lambda: cs.bench(cs.LIF(), cs.fabricate(SMALL, seed=0), current=1e-12, neurons=9),
         "fewer than the 9",
     ),
-    "chip file that is missing": (lambda: cs.Chip.load("no-such-chip.h5"), "cannot be read as a chip"),
+    "chip file that is missing": (lambda: cs.Chip.load("no-such-chip.h5"), "there is no file"),
     "stored type that does not exist": (lambda: from_json({"type": "os.system"}, {"LIF": cs.LIF}), "unknown type"),
     "stored field that does not exist": (
         lambda: from_json({"type": "LIF", "thresold": 1}, {"LIF": cs.LIF}),
@@ -212,7 +212,27 @@ API = {
         lambda: cs.deploy(NETWORK, cs.fabricate(dataclasses.replace(SMALL, circuit=cs.DPI()), seed=0)),
         "is too long for this DPI circuit",
     ),
-    "bench of DPI neurons in steps of 1 ms": (lambda: cs.bench(cs.DPI(), current=1e-10), "is too long for this DPI"),
+    "bench of DPI neurons in steps of 1 ms": (
+        lambda: cs.bench(cs.DPI(), current=1e-10, step=1e-3),
+        "is too long for this DPI",
+    ),
+    "engine by name": (lambda: snn(engine="torch"), "as Torch() and Brian() are"),
+    "engine that is a class": (lambda: snn(engine=cs.Torch), "as Torch() and Brian() are"),
+    "avoid that is a mapping": (lambda: snn(avoid={"tiles": [1]}), "avoid must be an Avoid"),
+    "avoid half a tile": (lambda: cs.Avoid(tiles=(1.7,)), "Avoid.tiles must hold whole numbers"),
+    "a temperature profile of no points": (lambda: snn().follow_temperature([], []), "a temperature profile needs"),
+    "probed layer that is a word": (
+        lambda: snn().present(np.ones((1, 4)), cs.Record(layer="0", v=True)),
+        "Record.layer '0' does not exist",
+    ),
+    "probed cells of three numbers": (
+        lambda: snn().present(np.ones((1, 4)), cs.Record(current=((0, 1, 2),))),
+        "must hold cells (row, column)",
+    ),
+    "voltages of a read that differ": (
+        lambda: cs.ChipDesign(effects=(cs.SiliconMismatch(transistor_cells=True, v_read=0.3),)),
+        "is not the design's",
+    ),
     "converters of 1 bit": (lambda: cs.Converters(adc_bits=1), "0 (none) or 2 to 24, not 1"),
     "read noise of everything": (lambda: cs.ReadNoise(relative_to="all"), '"range" or "cell"'),
     "no chips": (lambda: cs.deploy(NETWORK, []), "needs a Chip"),

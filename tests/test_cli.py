@@ -137,7 +137,7 @@ def test_run_stores_what_xarray_opens(chipsim: Run, tmp_path: Path) -> None:
     [
         (["study", "run", "tyo"], "unknown study 'tyo'; did you mean 'toy'? Known: "),
         (["study", "run", "toy", "--dataset", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
-        (["study", "run", "toy", "--set", "sgima=1"], "unknown factor 'sgima'; did you mean 'sigma'?"),
+        (["study", "run", "toy", "--set", "sgima=1"], "unknown factor or option 'sgima'; did you mean 'sigma'?"),
         (["study", "run", "toy", "--set", "sigma=-1"], "sigma = -1 is outside its valid range 0 to 1"),
         (["study", "run", "toy", "--set", "sigma=high"], "sigma = 'high' is not a number"),
         (["study", "run", "toy", "--set", "sigma=0,,1"], "sigma = '' is not a number"),

@@ -103,7 +103,8 @@ def test_a_chip_of_dpi_neurons_refuses_a_long_step_and_runs_in_its_own() -> None
     with pytest.raises(ParameterError, match=r"a step of 0\.001 s is too long"):
         cs.deploy(network, chip)
     with pytest.raises(ParameterError, match=r"a step of 0\.001 s is too long"):
-        bench(DPI(), chip, current=1e-10)
+        bench(DPI(), chip, current=1e-10, step=1e-3)
+    assert np.isfinite(bench(DPI(), chip, current=1e-10, duration=1e-2).v).all()
     outputs = cs.deploy(network, chip, step=1e-4, window=300).outputs(np.ones((2, 4)))
     assert np.isfinite(outputs).all()
 

@@ -56,6 +56,15 @@ ALL: dict[str, ModuleType] = {
 }
 
 
+def check(path: Path) -> None:
+    """Raise ChipsimError where no figure can be drawn into `path`, whose ending says the format (png, pdf, svg)."""
+    canvas.check(_kind(path))
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lstrip(".") or "png"
+
+
 def save(name: str, dataset: xr.Dataset | Device, path: Path) -> None:
     """Draw the figure called `name` of `dataset` into `path`; the ending says the format (png, pdf, svg).
 
@@ -68,7 +77,7 @@ def save(name: str, dataset: xr.Dataset | Device, path: Path) -> None:
     layout: dict[str, Any] = {key.lower(): getattr(module, key) for key in ("PANELS", "SIZE") if hasattr(module, key)}
     if hasattr(module, "layout"):
         layout["panels"], layout["size"] = module.layout(numbers)
-    content = canvas.render(lambda axes: module.draw(axes, numbers), path.suffix.lstrip(".") or "png", **layout)
+    content = canvas.render(lambda axes: module.draw(axes, numbers), _kind(path), **layout)
     replace_file(path, content)
 
 

@@ -36,6 +36,16 @@ def prefixed(unit: str, largest: float) -> tuple[float, str]:
     return 10.0**-exponent, f"{PREFIXES[exponent]}{unit}"
 
 
+def check(kind: str) -> None:
+    """Raise ChipsimError where no picture of type `kind` (png, pdf, svg) can be made."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        raise ChipsimError("figures need matplotlib, which is not installed; pip install 'chipsim[plots]'") from error
+    if kind not in FigureCanvasAgg.filetypes:
+        raise ParameterError(f"cannot draw a figure of type {kind!r}; take png, pdf or svg")
+
+
 def render(
     draw: Callable[[Any], None],
     kind: str,
@@ -45,17 +55,13 @@ def render(
     """Let `draw` draw on new axes, or on an array [rows, columns] of them if there are several `panels`; return the
     picture, of `size` in inches, as a file of type `kind` (png, pdf, svg).
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ChipsimError("figures need matplotlib, which is not installed; pip install 'chipsim[plots]'") from error
+    check(kind)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     style: Any = {**mpl.rcParamsDefault, **STYLE}
     with mpl.rc_context(style):
         figure = Figure(figsize=size, dpi=200, layout="constrained")
-        if kind not in FigureCanvasAgg(figure).get_supported_filetypes():
-            raise ParameterError(f"cannot draw a figure of type {kind!r}; take png, pdf or svg")
         draw(figure.add_subplot() if panels == (1, 1) else figure.subplots(*panels, squeeze=False))
         content = io.BytesIO()
         figure.savefig(content, format=kind)

@@ -17,7 +17,8 @@ class WriteVerify(Writer):
     are within `window` of their target, a share of the device's range, or were written `rounds` times in all.
 
     A device that answers to pulses gets round(error / pulse) of them in each round, at least one; another is programmed
-    anew. The controller's memory of `wanted` is exact, and it reads what any read sees.
+    anew. The controller's memory of `wanted` is exact, and it reads what stands in each cell alone: without ageing,
+    read noise, wires, and factors on what is read, as of mismatch (`verify` of `deploy` corrects these).
     """
 
     words: ClassVar[int] = 1
