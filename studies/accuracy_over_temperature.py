@@ -12,7 +12,18 @@ import xarray as xr
 import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, passes, prepare, taught
+from studies.reference_teacher import (
+    DATASETS,
+    LEARNING,
+    engine,
+    fitted,
+    made_of,
+    named,
+    optimiser,
+    passes,
+    prepare,
+    taught,
+)
 
 ZERO = 273.15
 LEARNED_AT = 25.0
@@ -58,7 +69,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "samples_again": ((), again, named("learning samples presented at the other temperature")),
             "time_constant": ((), float(getattr(circuit, "tau", np.nan)), named("time constant of the neurons", "s")),
             "leakage": ((), float(getattr(circuit, "leakage", np.nan)), named("leakage of the neurons", "A")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES)},
     )

@@ -11,9 +11,19 @@ import xarray as xr
 
 import chipsim as cs
 from chipsim.factor import Factor
-from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, passes, prepare, taught
+from studies.reference_teacher import (
+    DATASETS,
+    LEARNING,
+    engine,
+    fitted,
+    made_of,
+    named,
+    optimiser,
+    passes,
+    prepare,
+    taught,
+)
 
 STAGES = ("before", "after")
 
@@ -48,9 +58,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "accuracy": ("stage", [before, after], named(f"share of {found.split} samples classified right")),
             "teacher": ((), found.teacher.accuracy(found.judged), named(f"{found.split} score of the teacher")),
             "samples": ((), samples * epochs, named("learning samples presented")),
-            "chip_design": ((), canonical_json(drawn), named("design of the chip, as JSON")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
-            "effect_report": ((), snn.effect_report().to_json(), named("effects that acted, as JSON")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES)},
     )

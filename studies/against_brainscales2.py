@@ -16,7 +16,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.methods import METHODS, Lesson
-from studies.reference_teacher import ENGINES, engine, fitted, named
+from studies.reference_teacher import ENGINES, engine, fitted, made_of, named
 from teachers import Teacher, datasets, mlp, train
 from teachers.datasets import Dataset
 
@@ -85,7 +85,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "published": ((), published, named("the same on BrainScaleS-2, or in its authors' software")),
             "teacher": ((), teacher.accuracy(judged), named(f"{split} score of the teacher")),
             "samples": ((), len(samples) * lesson.epochs, named("learning samples presented, repeats included")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            **made_of(snn),
         }
     )
 

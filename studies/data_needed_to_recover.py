@@ -33,7 +33,7 @@ from studies.accuracy_vs_mismatch import STAGES
 from studies.learning_rules_compared import FASHION_FIRST
 from studies.ltl_on_real_silicon import HEADROOM, PULSED, prepare, taught
 from studies.methods import METHODS, unit_outputs
-from studies.reference_teacher import LEARNING, fitted, named
+from studies.reference_teacher import LEARNING, fitted, made_of, named
 from teachers import Teacher
 
 CELLS = "ecram-mo"
@@ -166,7 +166,7 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
             "energy": ("part", cost["energy"].sum(over).values, named("energy of learning, mean chip", "J")),
             "latency": ((), float(cost["latency"].sum()), named("time of learning", "s")),
             "worn": ("layer", cost["worn"].values, named("largest share of endurance used")),
-            "chip_hash": ("die", [die.hash for die in dies], named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={
             "stage": np.array(STAGES),

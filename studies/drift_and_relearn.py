@@ -27,7 +27,7 @@ from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_over_time import DAY, DEVICES, design
 from studies.learning_rules_compared import FASHION_FIRST
-from studies.reference_teacher import LEARNING, Taught, engine, fitted, named, passes, prepare, taught
+from studies.reference_teacher import LEARNING, Taught, engine, fitted, made_of, named, passes, prepare, taught
 
 STAGES = ("day 0", "aged", "remedied")
 THEN = "gain then "
@@ -110,7 +110,7 @@ def trial(trial: Trial) -> xr.Dataset:
                 named("share of the cells that the remedy wrote"),
             ),
             "gain": ("layer", np.array(snn.gains), named("gain of each array")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES), "layer": np.arange(len(wear))},
     )

@@ -2,14 +2,19 @@
 
 One case for each method that a laptop finishes, on a chip without variation, noise and levels, most with a mark to
 reach; and the published networks themselves. Each chip starts from its own random weights, at most HEADROOM times which
-its cells can hold, and trains with the case's method; its ANN has the same layers and is trained from the run's seed.
-Host methods have batch normalisation in the twin, which Lee et al. do not have and Kheradpisheh et al. only in
-convolutions; pooling is linear. What is published was recalled, not looked up, but for spike counts (98.40) and proxy
-learning (94.56), which stand in the abstracts. `epochs` and `samples` cut a case short. A trial that was interrupted
-goes on from minutes before, and its wall time is that of the rest.
+its cells can hold, and trains with the case's method; its ANN has the same layers and a seed of its own for each chip.
+`epochs` and `samples` cut a case short. A trial that was interrupted goes on from minutes before, and its wall time is
+that of the rest.
+
+Where this is not as published: host methods have batch normalisation in the twin, which Lee et al. and Wu et al. (2019)
+do not have, and Kheradpisheh et al. in convolutions alone; pooling is linear; read-outs neither leak
+nor spike, where those of Lee et al. leak and those of Kheradpisheh et al. count spikes of a hard reset; spike-based
+back-propagation has biases, and its scaled case Poisson inputs of twice the published rate. What is published was
+recalled, not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the abstracts.
 """
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable
@@ -23,9 +28,10 @@ from chipsim.circuits import Circuit
 from chipsim.encoders import Analog, Encoder, Poisson
 from chipsim.factor import Factor
 from chipsim.host import HostMethod
+from chipsim.quantity import canonical_json
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import ENGINES, engine, fitted, named, peak_memory
+from studies.reference_teacher import ENGINES, engine, fitted, made_of, named, peak_memory
 from teachers import Teacher, cifarnet, cnn, datasets, train, vgg11
 from teachers.datasets import Dataset
 from teachers.models import Convolution, Model
@@ -158,12 +164,12 @@ def _data(case: Case, settings: Settings) -> Dataset:
     return datasets.load(case.dataset if settings.dataset == "published" else settings.dataset)
 
 
-def _ann(case: Case, data: Dataset, settings: Settings) -> Teacher:
+def _ann(case: Case, data: Dataset, settings: Settings, seed: int) -> Teacher:
     """Its own ANN, trained for no more epochs than the run allows."""
     limit = int(settings.options["epochs"])
     options = dict(case.ann)
     options["epochs"] = min(options["epochs"], limit or options["epochs"])
-    return train(case.network(data), data, seed=settings.seed, progress=False, **options)
+    return train(case.network(data), data, seed=seed, progress=False, **options)
 
 
 def design(settings: Settings) -> cs.ChipDesign:
@@ -175,7 +181,7 @@ def trial(trial: Trial) -> xr.Dataset:
     """Train one chip by one case."""
     settings, case = trial.settings, CASES[str(trial.point["case"])]
     data = _data(case, settings)
-    ann = _ann(case, data, settings)
+    ann = _ann(case, data, settings, trial.chip)
     network = ann.network(percentile=PERCENTILE)
     if case.train is not None:
         network = network.redrawn(seed=trial.chip)
@@ -202,10 +208,20 @@ def trial(trial: Trial) -> xr.Dataset:
             "full": ((), case.full, named("whether the network is the published one")),
             "epochs": ((), learned, named("passes over the learning samples")),
             "samples": ((), len(samples), named("learning samples per epoch")),
+            "training": ((), _told(faster), named("method, rate and window of the training, as JSON")),
+            **made_of(snn),
             "wall_time": ((), seconds, named("time that learning took", "s")),
             "peak_memory": ((), peak_memory(), named("largest memory of the process so far", "bytes")),
         }
     )
+
+
+def _told(case: Case) -> str:
+    """What trained a case, as JSON."""
+    method = None if case.train is None else json.loads(canonical_json(case.train))
+    encoder = json.loads(canonical_json(case.encoder))
+    told = {"method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch}
+    return json.dumps({**told, "relative": case.relative, "batch_norm": isinstance(case.train, HostMethod)})
 
 
 def _trained(case: Case, snn: cs.Deployment, ann: Teacher, samples: Any, epochs: int, trial: Trial) -> None:

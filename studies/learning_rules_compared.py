@@ -15,7 +15,7 @@ from chipsim.factor import Factor
 from chipsim.study import Study, Trial
 from studies.accuracy_vs_mismatch import STAGES, design
 from studies.methods import METHODS, Lesson, unit_outputs
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, passes, prepare, taught
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, made_of, named, passes, prepare, taught
 
 _before: dict[tuple[str, str, str, int, object], float] = {}
 """Accuracies before learning that this process knows: methods share them."""
@@ -52,7 +52,7 @@ def trial(trial: Trial) -> xr.Dataset:
         epochs=epochs,
         percentile=percentile,
         seed=trial.chip,
-        lr=method.lr * float(options["pace"]),
+        lr=method.lr * float(trial.point["pace"]),
     )
     method.train(lesson)
     after = snn.accuracy(judged) if method.learns else before
@@ -66,7 +66,7 @@ def trial(trial: Trial) -> xr.Dataset:
                 named("learning samples taken, repeats included"),
             ),
             "lr": ((), lesson.lr, named("learning rate of Adam at its start, in weights, where a method has one")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES)},
     )
@@ -80,11 +80,9 @@ STUDY = Study(
         Factor(
             name="sigma", values=(0.0, 0.1, 0.2, 0.3, 0.5), long_name="relative size of the mismatch", range=(0.0, 2.0)
         ),
-    ),
-    options=(
         Factor(name="pace", values=(1.0,), long_name="factor on every method's learning rate", range=(0, 1e6)),
-        *OPTIONS,
     ),
+    options=OPTIONS,
     datasets=FASHION_FIRST,
     design=design,
     prepare=prepare,

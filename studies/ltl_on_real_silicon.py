@@ -37,7 +37,7 @@ from chipsim.devices import Pulsed
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_vs_mismatch import STAGES
-from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, named
+from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, made_of, named
 from teachers import datasets, mlp, train
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
@@ -156,7 +156,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "wear_max": ("layer", wear[:, 0], named("most writes and pulses of a cell")),
             "wear_mean": ("layer", wear[:, 1], named("mean writes and pulses of a cell")),
             "samples": ((), len(samples), named("learning samples, each shown once")),
-            "chip_hash": ("die", [die.hash for die in dies], named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES), "die": np.arange(count), "layer": np.arange(len(wear))},
     )

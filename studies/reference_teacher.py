@@ -12,6 +12,7 @@ import chipsim as cs
 from chipsim.engines import Engine, Torch, reference
 from chipsim.factor import Factor
 from chipsim.mapping import required
+from chipsim.quantity import canonical_json
 from chipsim.study import Settings
 from teachers import Teacher, cifarnet, cnn, datasets, mlp, resnet20, train, vgg11
 from teachers.datasets import Dataset, Split
@@ -87,6 +88,16 @@ def taught(settings: Settings, *, noise: float = 0.0, progress: bool = False) ->
 def named(long_name: str, units: str = "1") -> dict[str, str]:
     """Return the attributes of a variable of a result."""
     return {"units": units, "long_name": long_name}
+
+
+def made_of(snn: cs.Deployment) -> dict[str, Any]:
+    """Return what a result says of the chips that it comes from: design, hash of every die, effect report."""
+    hashes = [chip.hash for chip in snn.chips]
+    return {
+        "chip_design": ((), canonical_json(snn.chip.design), named("design of the chip, as JSON")),
+        "chip_hash": (*(("die", hashes) if len(hashes) > 1 else ((), hashes[0])), named("SHA-256 of the chip")),
+        "effect_report": ((), snn.effect_report().to_json(), named("effects that acted, as JSON")),
+    }
 
 
 def engine(settings: Settings) -> Engine:

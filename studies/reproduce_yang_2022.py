@@ -38,7 +38,7 @@ from chipsim.study import Study, Trial
 from studies.accuracy_vs_mismatch import STAGES, design
 from studies.learning_rules_compared import FASHION_FIRST, OPTIONS
 from studies.methods import METHODS
-from studies.reference_teacher import engine, fitted, named, passes, prepare, taught
+from studies.reference_teacher import engine, fitted, made_of, named, passes, prepare, taught
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "mismatch": (0.0, 0.1, 0.2, 0.3, 0.5),
@@ -174,7 +174,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "strength": ((), strength, named("strength: sigma, probability, or bits of a weight (0: continuous)")),
             "teacher": ((), found.teacher.accuracy(judged), named(f"{found.split} score of the teacher")),
             "samples": ((), samples * epochs, named("learning samples presented")),
-            "chip_hash": ((), chip.hash, named("SHA-256 of the chip")),
+            **made_of(snn),
         },
         coords={"stage": np.array(STAGES)},
     )

@@ -96,6 +96,14 @@ def test_comparison_numbers_are_paired_by_chip_and_yield_counts_from_the_ideal_c
     assert (numbers["ahead"].sel(approach="ltl-online") == 0).all()
     said = plots.words("comparison", dataset)
     assert re.search(r"ltl-online +0.3 +90.00", said)
+    alone = comparison.data(dataset.expand_dims(pace=[1.0])).numbers
+    assert alone.identical(numbers)
+    paces = xr.concat([dataset, dataset - 0.01], xr.Variable("pace", [1.0, 3.0]))
+    each = comparison.data(paces).numbers
+    assert each["approach"].values.tolist() == [
+        "conversion, pace 1", "ltl-online, pace 1", "conversion, pace 3", "ltl-online, pace 3"
+    ]  # fmt: skip
+    np.testing.assert_allclose(each["mean"].values[2:], numbers["mean"].values - 0.01)
     assert plots.words("degradation", dataset) == plots.words("none", dataset) == ""
 
 

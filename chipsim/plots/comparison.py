@@ -14,7 +14,8 @@ from chipsim.errors import ParameterError
 from chipsim.plots.curves import COLOURS, titled
 from chipsim.results import interval, share_interval
 
-PANELS, SIZE = (1, 2), (9.6, 5.6)
+FEW = 5
+"""Chips below which a yield says little, and is not drawn."""
 WITHIN = 0.01
 REFERENCE = "ltl-online"
 
@@ -35,7 +36,11 @@ class Comparison:
 
 
 def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
-    """The numbers of a study over chip, approach, sigma and stage."""
+    """The numbers of a study over chip, approach, sigma and stage; of several paces of learning, each approach at each
+    pace is one.
+    """
+    if "pace" in dataset.dims:
+        dataset = _at_each_pace(dataset)
     accuracy = dataset["accuracy"]
     if missing := {"chip", "approach", "sigma", "stage"} - set(accuracy.dims):
         raise ParameterError(f"a comparison needs the dimension {min(missing)!r}, which this result does not have")
@@ -69,6 +74,21 @@ def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
     )
 
 
+def _at_each_pace(dataset: xr.Dataset) -> xr.Dataset:
+    if dataset.sizes["pace"] == 1:
+        return dataset.isel(pace=0, drop=True)
+    parts = []
+    for pace in dataset["pace"].values:
+        part = dataset[["accuracy"]].sel(pace=pace, drop=True)
+        parts.append(part.assign_coords(approach=[f"{name}, pace {pace:g}" for name in part["approach"].values]))
+    return xr.concat(parts, "approach").assign_attrs(dataset.attrs)
+
+
+def layout(data: Comparison) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Two panels, as high as there are approaches."""
+    return (1, 2), (9.6, max(5.6, 1.2 + 0.28 * data.numbers.sizes["approach"]))
+
+
 def _ranked(numbers: xr.Dataset) -> list[str]:
     """Methods, the worst first, by their mean at the strength in the middle of those above 0."""
     strengths = [float(value) for value in numbers["sigma"].values if value > 0] or [float(numbers["sigma"].max())]
@@ -77,7 +97,9 @@ def _ranked(numbers: xr.Dataset) -> list[str]:
 
 
 def draw(axes: Any, data: Comparison) -> None:
-    """Draw accuracy (left: mean, interval and every chip) and yield (right: chips out of all) by method."""
+    """Draw accuracy (left: mean, interval and every chip) and yield (right: chips out of all, if they are not few) by
+    method.
+    """
     left, right = axes[0]
     order = _ranked(data.numbers)
     numbers = data.numbers.sel(approach=order)
@@ -94,8 +116,8 @@ def draw(axes: Any, data: Comparison) -> None:
             100 * part["mean"], rows + offset, s=20, color=colour, edgecolor="white", linewidth=0.6, zorder=4,
             label=f"{sigma:g}",
         )  # fmt: skip
-    lowest = 100 * float(numbers["mean"].min())
-    left.set_xlim(left=max(0.0, lowest - 4))
+    lowest, least = (100 * float(numbers[name].min()) for name in ("mean", "low"))
+    left.set_xlim(left=max(0.0, lowest - 10, min(lowest - 4, least - 0.5)))
     left.set_yticks(rows, order)
     left.set_ylim(-0.6, len(order) - 0.4)
     left.grid(visible=False, axis="y")
@@ -103,6 +125,10 @@ def draw(axes: Any, data: Comparison) -> None:
     left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="upper left", alignment="left")
     if data.title:
         left.set_title(data.title, loc="left", fontsize=10.5, color="#222222")
+    if numbers.sizes["chip"] < FEW:
+        right.remove()
+        left.set_subplotspec(left.get_gridspec()[:, :])
+        return
     chips, shares = numbers.sizes["chip"], numbers["yielded"].transpose("approach", "sigma").values
     right.imshow(shares, cmap="Greens", vmin=0, vmax=1.3, aspect="auto", origin="lower")
     for row, column in np.ndindex(*shares.shape):

@@ -18,8 +18,8 @@ PANELS, SIZE = (1, 2), (9.6, 6.0)
 class CostOfLearning:
     """The numbers of a figure, as variables over method (a rule and a writer): recovered and its 95 % confidence
     interval low, high over chips [points]; energy [J], pulses of a cell, worn, the largest share of endurance used, and
-    latency [s], means over chips; with `_per_point`, of a recovered point, NaN where nothing was; largest_part, the
-    part that takes most of the energy, and its share. dots (repeat, method): points of every chip.
+    latency [s], means over chips; with `_per_point`, of a recovered point, NaN where the interval of these reaches 0;
+    largest_part, the part that takes most of the energy, and its share. dots (repeat, method): points of every chip.
     """
 
     numbers: xr.Dataset
@@ -35,6 +35,7 @@ def data(dataset: xr.Dataset) -> CostOfLearning:
     stacked = stacked.drop_vars(["method", "rule", "writer"]).assign_coords(method=names)
     points, parts = stacked["recovered"], _mean(stacked["energy"])
     mean, limits = _mean(points), interval(points)
+    sure = mean.where(limits["low"].fillna(mean) > 0)
     costs = {
         "energy": parts.sum("part"),
         "pulses": _mean(stacked["pulses_per_cell"]),
@@ -47,7 +48,7 @@ def data(dataset: xr.Dataset) -> CostOfLearning:
                 "low": limits["low"],
                 "high": limits["high"],
                 **costs,
-                **{f"{name}_per_point": cost / mean.where(mean > 0) for name, cost in costs.items()},
+                **{f"{name}_per_point": cost / sure for name, cost in costs.items()},
                 "latency": _mean(stacked["latency"]),
                 "largest_part": parts["part"][parts.argmax("part")].drop_vars("part"),
                 "largest_share": parts.max("part") / parts.sum("part"),
@@ -83,7 +84,8 @@ def draw(axes: Any, data: CostOfLearning) -> None:
         right.barh(rows[priced], factor * energy[priced], height=0.55, color=np.array(colours)[priced])
         right.tick_params(axis="x", which="minor", labelbottom=False)
     for row in rows[~priced]:
-        right.text(0.01, row, "nothing recovered", transform=right.get_yaxis_transform(), va="center", fontsize=8)
+        said = "interval reaches 0" if float(numbers["recovered"][int(row)]) > 0 else "nothing recovered"
+        right.text(0.01, row, said, transform=right.get_yaxis_transform(), va="center", fontsize=8)
     right.set_xlabel(f"energy of a recovered point [{unit}]")
     for panel, labels in ((left, names), (right, [""] * len(names))):
         panel.set_yticks(rows, labels)

@@ -119,7 +119,8 @@ def default_variable(dataset: xr.Dataset) -> str:
 
 
 def draw_curves(axes: Any, numbers: Curves, *, dodge: float = 0.0) -> None:
-    """Draw mean lines, a band of one standard deviation, and each repeat as a dot.
+    """Draw mean lines, a band of one standard deviation, and each repeat as a dot; over names instead of numbers marks
+    and bars, since nothing lies between them.
 
     dodge: how far neighbouring lines are moved apart along x, as a share of the smallest step, so that dots stay seen.
     """
@@ -136,13 +137,16 @@ def draw_curves(axes: Any, numbers: Curves, *, dodge: float = 0.0) -> None:
         mean, std = scale * line["mean"].values, scale * line["std"].values
         top = np.minimum(mean + std, scale) if scale == 100.0 else mean + std
         if line.sizes["repeat"] > 1:
-            axes.fill_between(shifted, mean - std, top, color=colour, alpha=0.16, linewidth=0)
+            if categorical:
+                axes.vlines(shifted, mean - std, top, color=colour, alpha=0.5, linewidth=1.4)
+            else:
+                axes.fill_between(shifted, mean - std, top, color=colour, alpha=0.16, linewidth=0)
             dots = scale * line["dots"].values
             at = np.broadcast_to(shifted, dots.shape)
             axes.scatter(at, dots, s=11, color=colour, alpha=0.55, linewidth=0, marker=marker, zorder=3)
         label = str(line["line"].values) or None
         axes.plot(
-            shifted, mean, color=colour, linewidth=1.8, marker=marker, markersize=5.5,
+            shifted, mean, color=colour, linewidth=0.0 if categorical else 1.8, marker=marker, markersize=5.5,
             markeredgecolor="white", markeredgewidth=0.8, label=label, zorder=4,
         )  # fmt: skip
     _finish(axes, numbers, positions, categorical)

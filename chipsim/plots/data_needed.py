@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from chipsim.errors import ParameterError
-from chipsim.plots.curves import Curves, curves, draw_curves, titled
+from chipsim.plots.curves import COLOURS, Curves, curves, draw_curves, titled
 from chipsim.results import REPEATS, interval
 
 SHARES = (0.5, 0.9)
@@ -78,8 +78,11 @@ def draw(axes: Any, data: DataNeeded) -> None:
         if number % columns:
             panel.set_ylabel("")
         numbers = data.numbers.sel(rule=rule)
-        for name, style in (("ideal", "--"), ("before", ":")):
-            panel.axhline(100 * float(numbers[name].mean()), color="#555555", linewidth=1.0, linestyle=style)
+        panel.axhline(100 * float(numbers["ideal"].mean()), color="#555555", linewidth=1.0, linestyle="--")
+        starts = numbers["before"].values
+        for writer, start in enumerate(starts):  # writers of equal cells start alike
+            colour = COLOURS[writer % len(COLOURS)] if np.sum(np.isclose(starts, start)) == 1 else "#555555"
+            panel.axhline(100 * start, color=colour, linewidth=1.0, linestyle=":")
         samples = lines.lines["samples"].values
         panel.set_xscale("log")
         panel.set_xticks(samples, [f"{number:,}" for number in samples])

@@ -47,7 +47,7 @@ def draw(axes: Any, data: Headlines) -> None:
     shown: dict[str, tuple[str, dict[str, Any]]] = {
         "measured: mean, 95 % interval, chips": ("mean", {"marker": "o", "color": COLOURS[0], "zorder": 4}),
         "its own ANN": ("ann", {"marker": "s", "facecolor": "none", "edgecolor": "#555555"}),
-        "mark": ("mark", {"marker": "|", "color": COLOURS[1], "s": 160, "linewidth": 2}),
+        "mark to reach": ("mark", {"marker": "|", "color": COLOURS[1], "s": 160, "linewidth": 2}),
         "published": ("published", {"marker": "D", "facecolor": "none", "edgecolor": COLOURS[2]}),
     }
     for label, (name, style) in shown.items():

@@ -79,7 +79,7 @@ def draw(axes: Any, data: NonIdealities) -> None:
         panel.set_xlabel(LABELS.get(str(kind), "strength"))
     for panel in axes[:, 0]:
         panel.set_ylabel("accuracy [%]")
-    axes[0, 0].legend(fontsize=8.5, loc="lower left")
+    axes[0, 0].legend(fontsize=8.5, loc="lower left", title="mean, 95 % interval", title_fontsize=8.5, alignment="left")
     if data.title:
         axes[0, 0].figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 

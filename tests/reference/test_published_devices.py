@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chipsim import devices
 from chipsim.devices import (
+    ECRAM_WOX_2023,
     PCM_HERMES,
     PCM_HERMES_PAIR,
     PCM_JOSHI_2020,
@@ -320,6 +321,14 @@ def test_cells_answer_to_pulses_as_aihwkits(name: str) -> None:
 def test_an_answer_that_is_a_tenth_off_would_be_seen(name: str) -> None:
     with pytest.raises(AssertionError, match="pulses"):
         answers_as_recorded(dataclasses.replace(PULSED[name], step=1.1 * PULSED[name].step), name)
+
+
+def test_a_hundred_pulses_take_ecram_of_tungsten_oxide_through_its_range_and_back() -> None:
+    cells = ECRAM_WOX_2023.fabricate((2, 3, 4), Draw(0, "test", ()))
+    state = np.full((2, 3, 4), 0.1e-6)
+    for count, end in ((100, 230e-6), (-100, 0.1e-6)):
+        state = ECRAM_WOX_2023.pulse(state, np.full(state.shape, count), cells, stream(0, "test", "pulses"))
+        np.testing.assert_allclose(state, end, rtol=1e-9)
 
 
 def test_an_hour_of_relaxation_of_cmo_cells_is_near_the_measured_mean() -> None:
