@@ -12,7 +12,7 @@ import numpy as np
 
 from chipsim import circuits, devices, effects, engines, host, rules, writers
 from chipsim.chip import ChipDesign, fabricate
-from chipsim.circuits import LIF, Circuit
+from chipsim.circuits import IF, LIF, Circuit
 from chipsim.deployment import Deployment, deploy
 from chipsim.engines import Engine
 from chipsim.errors import ParameterError
@@ -121,16 +121,21 @@ TABLES: dict[str, Callable[[], tuple[Sequence[Any], Sequence[Any], Callable[[Any
         lambda writer, device: taught(rules.Delta(warm_up=4), writer, device=device),
     ),
     "Circuits and host methods": lambda: (
-        [kind() for kind in host.ALL], _spiking(), lambda method, circuit: trained(method, circuit=circuit)
+        [kind() for kind in host.ALL], [*_spiking(), IF(soft_reset=True)],
+        lambda method, circuit: trained(method, circuit=circuit),
     ),
 }  # fmt: skip
+
+
+def _named(part: Any) -> str:
+    return f"{type(part).__name__}{'(soft_reset=True)' if getattr(part, 'soft_reset', False) else ''}"
 
 
 def table(title: str) -> str:
     """Return one table: rows and columns by class name, "yes", or the number of a note with the refusal."""
     rows, columns, run = TABLES[title]()
     notes: list[str] = []
-    lines = [f"## {title}", "", f"| | {' | '.join(type(column).__name__ for column in columns)} |"]
+    lines = [f"## {title}", "", f"| | {' | '.join(map(_named, columns))} |"]
     lines.append("|---|" + "---|" * len(columns))
     for row in rows:
         cells = []
