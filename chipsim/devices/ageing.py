@@ -1,4 +1,4 @@
-"""What cells share that go on moving after they were written."""
+"""What cells share that are written with noise, or that go on moving after they were written."""
 
 import math
 import warnings
@@ -19,12 +19,27 @@ class ExtrapolationWarning(UserWarning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ageing(Device, ABC):
-    """A cell whose conductance goes on moving: until `measured_until` seconds after its write as measured, and beyond
-    that only where `extrapolate` asks for what the fit says there. A write leaves max(0, target + sigma(target) N).
-    """
+class Drawn(Device, ABC):
+    """A cell whose write leaves max(0, target + sigma(target) N(0, 1))."""
 
     draws: ClassVar[bool] = True
+
+    @abstractmethod
+    def sigma(self, g: AnyArray) -> AnyArray:
+        """Return the standard deviation of the programmed conductance [S] around the target `g` [S]."""
+
+    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
+        assert rng is not None
+        drawn = like(rng.standard_normal(tuple(target.shape)), target)
+        return namespace(target).clip(target + self.sigma(target) * drawn, min=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ageing(Drawn, ABC):
+    """A cell whose conductance goes on moving: until `measured_until` seconds after its write as measured, and beyond
+    that only where `extrapolate` asks for what the fit says there.
+    """
+
     ages: ClassVar[bool] = True
 
     measured_until: float = quantity(math.inf, "s", (0.0, math.inf))
@@ -37,15 +52,6 @@ class Ageing(Device, ABC):
         if not self.extrapolate:
             raise ParameterError(f"{beyond}; extrapolate=True goes on with its fit")
         warnings.warn(f"{beyond}: extrapolated", ExtrapolationWarning, stacklevel=2)
-
-    @abstractmethod
-    def sigma(self, g: AnyArray) -> AnyArray:
-        """Return the standard deviation of the programmed conductance [S] around the target `g` [S]."""
-
-    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
-        assert rng is not None
-        drawn = like(rng.standard_normal(tuple(target.shape)), target)
-        return namespace(target).clip(target + self.sigma(target) * drawn, min=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

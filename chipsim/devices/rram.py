@@ -4,11 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-
-from chipsim.arrays import AnyArray, like, namespace
-from chipsim.devices.ageing import Ageing, Flickering
-from chipsim.devices.base import Device
+from chipsim.arrays import AnyArray, namespace
+from chipsim.devices.ageing import Ageing, Drawn, Flickering
 from chipsim.devices.curves import LEAST, Curve, Polynomial
 from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
@@ -19,14 +16,12 @@ FALCONE = "Falcone et al. 2025, as in aihwkit"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Rram(Device):
+class Rram(Drawn):
     """g = max(0, target + sigma(target) N(0, 1)),   sigma(g) = max(0, sigma_offset + sigma_slope g).
 
     g, target, sigma: siemens; sigma_slope: 1. A draw below zero is truncated at zero. Valid for conductances in
     fit_min .. fit_max; a cell that is asked to leave that range raises ParameterError.
     """
-
-    draws: ClassVar[bool] = True
 
     sigma_offset: float = quantity(0.0, "S", (0.0, 1.0))
     sigma_slope: float = quantity(0.0, "1", (-1.0, 1.0))
@@ -44,11 +39,6 @@ class Rram(Device):
     def sigma(self, g: AnyArray) -> AnyArray:
         """Standard deviation of the programmed conductance [S] around the target `g` [S]."""
         return namespace(g).clip(self.sigma_offset + self.sigma_slope * g, min=0.0)
-
-    def written(self, target: AnyArray, rng: np.random.Generator | None) -> AnyArray:
-        assert rng is not None
-        drawn = like(rng.standard_normal(tuple(target.shape)), target)
-        return namespace(target).clip(target + self.sigma(target) * drawn, min=0.0)
 
 
 RRAM_MILO_2021 = Rram(
