@@ -405,8 +405,13 @@ class Deployment:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells this deployment from others: network, chips, encoder, engine, window, step, seed, and what it has
-        done so far: its clock and the number of its writes.
+        done so far: its clock and the number of its writes. Raises ParameterError for one that follows a temperature
+        profile: it looks at that whenever samples begin to be presented, as often as a run with checkpoints begins.
         """
+        if self._profile is not None:
+            raise ParameterError(
+                "a chip that follows a temperature profile cannot learn with a checkpoint: leave it out"
+            )
         return {
             "network": self.network.hash,
             "chips": [chip.hash for chip in self.chips],
@@ -421,7 +426,6 @@ class Deployment:
             "clock": self.time,
             "writes before": self._writes,
             "waits before": self._waits,
-            "temperature profile": None if self._profile is None else [part.tolist() for part in self._profile],
             "temperature": None if math.isnan(self.temperature) else self.temperature,
         }
 

@@ -75,6 +75,7 @@ class Factor:
         """Sort values: numbers by size, words as in the defaults."""
         if self.kind is str:
             words = [*self.values, *self.choices]
+            words += sorted(str(value) for value in values if value not in words)  # stored when there were others
             return tuple(sorted(values, key=words.index))
         return tuple(sorted(values))
 

@@ -7,8 +7,10 @@ half-written file cannot exist under its final name, whenever the process is kil
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import os
@@ -33,6 +35,8 @@ from chipsim.schema import DIMENSIONS, VERSION, VOLATILE
 Value = float | int | str
 
 PACKAGES = ("chipsim", "numpy", "brian2", "torch", "xarray", "scipy")
+SOURCES = ("chipsim", "teachers", "studies")
+"""Packages whose source decides a result too, whatever version they say they are."""
 REPEATS = ("chip", "seed", "die")  # what statistics are taken over
 _PART = ".part"
 _SEAL = b"\nchipsim SHA-256 "
@@ -366,12 +370,26 @@ def checkpoint_path(path: Path, point: Mapping[str, Value]) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of the packages that decide a result, read without importing them."""
+    """The installed versions of the packages that decide a result, read without importing them, and as `source` the
+    hash of what SOURCES hold.
+    """
     found = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return found
+    return {**found, "source": _source_hash()}
+
+
+@functools.cache
+def _source_hash() -> str:
+    """SHA-256 of the Python files of SOURCES, its first 12 digits."""
+    digest = hashlib.sha256()
+    for package in SOURCES:
+        spec = importlib.util.find_spec(package)
+        for folder in spec.submodule_search_locations or () if spec else ():
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(f"{package}/{file.relative_to(folder).as_posix()}".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def trial_attributes(manifest_hash: str, point: Mapping[str, Value], wall_time: float) -> dict[str, Any]:
@@ -401,10 +419,20 @@ def read_trial(manifest: Manifest, path: Path, point: Mapping[str, Value]) -> xr
     return dataset
 
 
-def combine(manifest: Manifest, path: Path) -> None:
-    """Make the result `path` of its trial files: dimensions chip x factors x the trial's own, with provenance."""
+def combine(manifest: Manifest, path: Path) -> list[str]:
+    """Make the result `path` of its trial files: dimensions chip x factors x the trial's own, with provenance. Return
+    the names of variables that some trials lack, and which the result lacks too.
+    """
     points = list(manifest.points())
     trials = [read_trial(manifest, path, point) for point in points]
+    names = [set(map(str, trial.data_vars)) for trial in trials]
+    common = set.intersection(*names)
+    if lacking := [name for name in manifest.table if name not in common]:
+        raise ChipsimError(
+            f"the trials of study {manifest.study} do not fit together: not every one has {lacking[0]!r}, which its "
+            "table shows"
+        )
+    trials = [trial[[name for name in trial.data_vars if name in common]] for trial in trials]
     dataset = _stack(manifest, points, trials)
     dataset.attrs = {
         **manifest.attributes(),
@@ -415,6 +443,7 @@ def combine(manifest: Manifest, path: Path) -> None:
     }
     validate(dataset, manifest.grid)
     write(dataset, path)
+    return sorted(set.union(*names) - common)
 
 
 def _merge_versions(texts: Iterable[str]) -> str:
@@ -426,12 +455,9 @@ def _merge_versions(texts: Iterable[str]) -> str:
 
 
 def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Sequence[xr.Dataset]) -> xr.Dataset:
-    common = set.intersection(*(set(trial.data_vars) for trial in trials))
-    trials = [trial[[name for name in trial.data_vars if name in common or name not in VOLATILE]] for trial in trials]
     first, shape = trials[0], tuple(len(values) for values in manifest.grid.values())
     for point, trial in zip(points, trials, strict=True):
-        if why := _other_shape(first, trial):
-            raise ChipsimError(f"the trials of study {manifest.study} do not fit together: {describe(point)} has {why}")
+        check_fits(manifest, first, point, trial)
     stacked = xr.Dataset(coords=first.coords)
     for name, values in manifest.grid.items():
         unit, long_name = manifest.labels[name]
@@ -442,12 +468,20 @@ def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Se
     return stacked
 
 
+def check_fits(manifest: Manifest, first: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset) -> None:
+    """Raise ChipsimError where the trial at `point` cannot stand in one result with another, `first`."""
+    if why := _other_shape(first, trial):
+        raise ChipsimError(
+            f"the trials of study {manifest.study} do not fit together: {describe(point)} has {why}; "
+            "if others were made by another version of the study, run it into another file"
+        )
+
+
 def _other_shape(first: xr.Dataset, trial: xr.Dataset) -> str | None:
-    if set(first.data_vars) != set(trial.data_vars):
-        return f"the variables {', '.join(sorted(map(str, trial.data_vars)))}"
     if not xr.Dataset(coords=trial.coords).identical(xr.Dataset(coords=first.coords)):
         return "other coordinates"
-    for name, variable in first.data_vars.items():
+    for name in set(first.data_vars) & set(trial.data_vars):
+        variable = first[name]
         if variable.dims != trial[name].dims or variable.shape != trial[name].shape:
             return f"{name!r} of shape {dict(trial[name].sizes)} instead of {dict(variable.sizes)}"
         if variable.attrs != trial[name].attrs:

@@ -2,7 +2,8 @@
 
 A trial is one (chip, factor point) with all its before/after measurements. Trials run in worker processes on one
 BLAS/torch thread each, whatever the number of workers, and each finished one is a file at once: a study that was killed
-continues where it stopped, and its dataset is the one that an uninterrupted run gives.
+continues where it stopped, and its dataset is the one that an uninterrupted run gives (in single precision to its last
+bits: whether the fast engine compiles depends on how much its process has done).
 
 The functions of a study are found by name in the worker, so they stand at the top level of an importable module. A
 script that calls `run` does so under `if __name__ == "__main__":`, because a worker imports the script too.
@@ -11,6 +12,7 @@ script that calls `run` does so under `if __name__ == "__main__":`, because a wo
 import concurrent.futures
 import contextlib
 import dataclasses
+import json
 import math
 import pickle
 import time
@@ -285,35 +287,43 @@ def _fill(
     results.write_manifest(manifest, out)
     if place.combined is not None:
         results.restore_trials(place.combined, out)
-    pending = _pending(manifest, out, reporter)
+    pending, stored = _pending(manifest, out, reporter)
     if pending:
         where = f"{jobs} at once" if executor is None else f"by {type(executor).__name__}"
         reporter.say(f"{len(pending)} of {total} trials to run, {where}")
         own = workers.pool(min(jobs, len(pending)))
         with own if executor is None else workers.borrowed(executor) as pool:
-            _run_trials(study, place, pending, pool, reporter, lent=executor is not None)
-    results.combine(manifest, out)
+            _run_trials(study, place, pending, stored, pool, reporter, lent=executor is not None)
+    if lacking := results.combine(manifest, out):
+        reporter.say(f"warning: not every trial has {', '.join(lacking)}, so that {out} has it for none")
     reporter.say(f"all {total} trials are stored in {out}")
 
 
-def _pending(manifest: Manifest, out: Path, reporter: Reporter) -> list[dict[str, Value]]:
-    """The points of the grid without a good trial file."""
-    pending = []
+def _pending(manifest: Manifest, out: Path, reporter: Reporter) -> tuple[list[dict[str, Value]], xr.Dataset | None]:
+    """The points of the grid without a good trial file, and a trial that has one, if any has."""
+    pending, stored, others, made_by = [], None, 0, json.dumps(results.versions())
     for point in manifest.points():
         if results.trial_path(out, point).exists():
             try:
-                results.read_trial(manifest, out, point)
+                stored = results.read_trial(manifest, out, point)
+                others += stored.attrs["versions"] != made_by
                 continue
             except StoredFileError as error:
                 reporter.say(f"warning: the trial at {results.describe(point)} is run again: {error}")
         pending.append(point)
-    return pending
+    if pending and others:
+        reporter.say(
+            f"warning: {others} stored trials were computed by other versions of packages or of chipsim's source; "
+            "to have all from one, choose another file"
+        )
+    return pending, stored
 
 
 def _run_trials(
     study: Study,
     place: _Place,
     pending: Sequence[Mapping[str, Value]],
+    stored: xr.Dataset | None,
     pool: concurrent.futures.Executor,
     reporter: Reporter,
     lent: bool,
@@ -342,7 +352,7 @@ def _run_trials(
                     checkpoint=None if lent else results.checkpoint_path(place.out, point),
                 )
                 futures[workers.submit(pool, _perform, study.trial, trial, manifest.identity_hash, point)] = point
-            _collect(futures, place.out, reporter)
+            _collect(futures, place, stored, reporter)
     except KeyboardInterrupt:
         for future, point in futures.items():
             if future.done() and not future.cancelled() and future.exception() is None:
@@ -355,25 +365,39 @@ def _run_trials(
 
 
 def _collect(
-    futures: dict[concurrent.futures.Future[xr.Dataset], Mapping[str, Value]], out: Path, reporter: Reporter
+    futures: dict[concurrent.futures.Future[xr.Dataset], Mapping[str, Value]],
+    place: _Place,
+    stored: xr.Dataset | None,
+    reporter: Reporter,
 ) -> None:
-    """Store each trial as it finishes, and forget it."""
+    """Store each trial as it finishes, and forget it; one that does not fit beside those stored is a failure."""
     failed: BaseException | None = None
     for future in concurrent.futures.as_completed(list(futures)):
         point = futures[future]
         if future.cancelled():
             continue
-        if error := future.exception():
+        error = future.exception() or (stored is not None and _misfit(place.manifest, stored, point, future.result()))
+        if error:
             failed = failed or error
             for other in futures:
                 other.cancel()
             continue
         trial = future.result()
-        results.write_trial(trial, out, point)
+        results.write_trial(trial, place.out, point)
         del futures[future]
         reporter.finished(results.describe(point), in_short(trial))
     if failed is not None:
         raise _readable(failed)
+
+
+def _misfit(
+    manifest: Manifest, stored: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset
+) -> ChipsimError | None:
+    try:
+        results.check_fits(manifest, stored, point, trial)
+    except ChipsimError as error:
+        return error
+    return None
 
 
 def _without_chip(point: Mapping[str, Value]) -> dict[str, Value]:

@@ -281,14 +281,15 @@ def _table(array: "xr.DataArray") -> Table:
     from chipsim.results import REPEATS, spread
 
     statistics = spread(array)
-    share = "accuracy" in str(array.name)
+    accuracy = "accuracy" in str(array.name)
+    share = accuracy or any(word in array.attrs["long_name"] for word in ("score", "accuracy"))
     repeats = " x ".join(f"{array.sizes[name]} {name}s" for name in REPEATS if name in array.dims)
     unit = "%" if share else array.attrs["units"]
     title = f"{array.attrs['long_name']}{f' [{unit}]' if unit != '1' else ''}, over {repeats}"
     table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
     rows = [str(name) for name in statistics.dims if name != "stage"]
     stages = [str(stage) for stage in array["stage"].values] if "stage" in array.dims else [""]
-    columns = {"mean": "mean", "std": "sd", "lowest": "worst"} if share else {
+    columns = {"mean": "mean", "std": "sd", "lowest": "worst"} if accuracy else {
         "mean": "mean", "std": "sd", "lowest": "lowest", "highest": "highest"}  # fmt: skip
     for name in rows:
         table.add_column(name, no_wrap=True)

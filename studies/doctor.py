@@ -61,14 +61,15 @@ def _computing(say: Say) -> None:
     import torch
 
     from chipsim.engines import Brian, Torch
+    from chipsim.engines.torch import compiler_found
 
-    compiler = _compiler()
+    compiler, cpp = _compiler(), compiler_found("cpu")
     say("\ncomputing")
     say(f"  Brian2 target  {Brian().target}")
     say(f"  C compiler     {compiler or 'none found: the cython target is not possible; install gcc or clang'}")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU found"
     say(f"  torch device   {Torch().device} ({gpu}); teachers are trained on the cpu unless asked")
-    say("  torch.compile  " + ("possible" if compiler else "not possible without a C++ compiler: scans run uncompiled"))
+    say("  torch.compile  " + ("possible" if cpp else "not possible without a C++ compiler: scans run uncompiled"))
     say(f"  threads        torch {torch.get_num_threads()} here, 1 in each trial")
 
 

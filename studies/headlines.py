@@ -31,8 +31,8 @@ from chipsim.host import HostMethod
 from chipsim.quantity import canonical_json
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import ENGINES, engine, fitted, made_of, named, peak_memory
-from teachers import Teacher, cifarnet, cnn, datasets, train, vgg11
+from studies.reference_teacher import ENGINES, engine, fitted, loaded, made_of, named, peak_memory
+from teachers import Teacher, cifarnet, cnn, train, vgg11
 from teachers.datasets import Dataset
 from teachers.models import Convolution, Model
 
@@ -161,7 +161,7 @@ CASES: dict[str, Case] = {
 
 
 def _data(case: Case, settings: Settings) -> Dataset:
-    return datasets.load(case.dataset if settings.dataset == "published" else settings.dataset)
+    return loaded(case.dataset if settings.dataset == "published" else settings.dataset)
 
 
 def _ann(case: Case, data: Dataset, settings: Settings, seed: int) -> Teacher:

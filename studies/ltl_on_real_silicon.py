@@ -37,8 +37,8 @@ from chipsim.devices import Pulsed
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_vs_mismatch import STAGES
-from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, made_of, named
-from teachers import datasets, mlp, train
+from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, loaded, made_of, named
+from teachers import mlp, train
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
 ONLY, BUT, OFFSET, TUNED = "only ", "all but ", "all and error offsets", "all tuned"
@@ -98,7 +98,7 @@ def design(settings: Settings, on: frozenset[str] = frozenset()) -> cs.ChipDesig
 
 def taught(settings: Settings, *, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
-    data = datasets.load(settings.dataset)
+    data = loaded(settings.dataset)
     teacher = train(mlp(data, HIDDEN.get(data.name, (256, 256))), data, seed=settings.seed, progress=progress)
     return Taught(data, teacher, str(settings.options["split"]))
 

@@ -1,6 +1,7 @@
 """What the studies share: the options of learning, the engines, and the teachers, found again in the cache."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,11 +75,15 @@ class Taught:
         return self.data.test if self.split == "test" else self.data.validation
 
 
+loaded = functools.lru_cache(maxsize=1)(datasets.load)
+"""A data set by name, kept from trial to trial of a process."""
+
+
 def taught(settings: Settings, *, noise: float = 0.0, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet; noise: of its
     training.
     """
-    data = datasets.load(settings.dataset)
+    data = loaded(settings.dataset)
     network = str(settings.options["network"])
     options = TRAINING.get(network, {})
     teacher = train(NETWORKS[network](data), data, seed=settings.seed, noise=noise, progress=progress, **options)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import ArrayLike, NDArray
 
 from chipsim.errors import ParameterError, StoredFileError
@@ -179,7 +180,10 @@ def fetch(name: str) -> Path:
         return found
     source = _source(name)
     folder = _download_root() / source.layout
-    source.download(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):  # several processes download once
+        if locate(name) is None:
+            source.download(folder)
     return folder
 
 

@@ -384,6 +384,15 @@ def test_bad_arguments_are_refused() -> None:
     for options in ({"batch": 0}, {"epochs": True}, {"batch": 2.0}):
         with pytest.raises(ParameterError, match="whole number of at least 1"):
             train_in_the_loop(snn, lesson, method=Tandem(), **options)  # type: ignore[arg-type]
+    for wrong in (lesson.labels + 1, lesson.labels - 1, lesson.labels.astype(float)):
+        with pytest.raises(ParameterError, match="whole numbers from 0 to 3"):
+            train_in_the_loop(deployed(LEAKY), Lesson(lesson.inputs, wrong), method=Tandem(), progress=False)  # type: ignore[arg-type]
+    train_in_the_loop(
+        deployed(LEAKY),
+        Lesson(lesson.inputs, lesson.labels.astype(np.int32)),  # type: ignore[arg-type]
+        method=Tandem(),
+        progress=False,
+    )
     lesson.labels = lesson.labels[:-1]
     with pytest.raises(ParameterError, match="label for each of 10 samples"):
         train_in_the_loop(snn, lesson, method=Tandem())

@@ -273,7 +273,7 @@ def test_combine_puts_each_trial_in_its_place_with_provenance(tmp_path: Path) ->
     assert dataset["sigma"].attrs == {"units": "1", "long_name": "mismatch"}
     assert Manifest.from_attributes(dataset.attrs, path) == MANIFEST
     assert dataset.attrs["design_hash"] == MANIFEST.design_hash
-    assert set(json.loads(dataset.attrs["versions"])) == set(results.PACKAGES)
+    assert set(json.loads(dataset.attrs["versions"])) == {*results.PACKAGES, "source"}
     assert dataset.attrs["wall_time"] == 8.0
 
 
@@ -292,7 +292,7 @@ def test_combine_needs_every_trial_and_refuses_strangers(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (trial().rename(accuracy="loss"), "the variables chip_hash, loss"),
+        (trial().rename(accuracy="loss"), "not every one has 'accuracy', which its table shows"),
         (trial().isel(stage=[1, 0]), "other coordinates"),
         (trial().assign(chip_hash=("stage", ["a", "b"], ONE)), "'chip_hash' of shape"),
         (trial().assign(chip_hash=((), "a", {**ONE, "units": "V"})), "other attributes"),
@@ -360,6 +360,17 @@ def test_versions_of_all_trials_are_kept(tmp_path: Path) -> None:
     used = json.loads(results.open(path).attrs["versions"])
     assert len(used) == 2
     assert {"numpy": "0.1"} in used
+
+
+def test_variables_that_some_trials_lack_are_named_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    store(path)
+    point = next(MANIFEST.points())
+    dataset = results.read_trial(MANIFEST, path, point)
+    newer = dataset.rename(chip_hash="chip_name").assign_attrs(dataset.attrs)
+    results.write_trial(newer, path, point)
+    assert results.combine(MANIFEST, path) == ["chip_hash", "chip_name"]
+    assert set(results.open(path).data_vars) == {"accuracy"}
 
 
 def test_trials_are_restored_from_the_combined_file(tmp_path: Path) -> None:

@@ -182,6 +182,26 @@ def test_a_larger_grid_runs_only_what_is_missing(
     assert results.identical(grown, whole)
 
 
+def test_trials_of_other_versions_are_told_and_those_that_do_not_fit_are_refused_early(
+    toy: Study, threads: concurrent.futures.Executor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.h5"
+    run(toy, out=out, chips=1, executor=threads)
+    assert "other versions" not in capsys.readouterr().err
+    out.unlink()
+    files = list(results.trials_folder(out).glob("chip*.h5"))
+    for file in files:
+        trial = results.open(file).assign_attrs(versions='{"numpy": "0.1"}')
+        trial["accuracy"].attrs["units"] = "V"
+        results.write(trial, file)
+    before = len(marks(tmp_path / "marks", "start"))
+    with pytest.raises(ChipsimError, match=r"'accuracy' with other attributes; .* another version of the study"):
+        run(toy, out=out, chips=20, executor=threads)
+    assert f"warning: {len(files)} stored trials were computed by other versions" in capsys.readouterr().err
+    assert len(marks(tmp_path / "marks", "start")) - before < 19 * len(files)
+    assert len(list(results.trials_folder(out).glob("chip*.h5"))) == len(files)
+
+
 def _other_study(study: Study) -> tuple[Study, dict[str, Any]]:
     return dataclasses.replace(study, name="other"), {}
 

@@ -103,6 +103,14 @@ def test_presenting_samples_takes_a_chip_along_its_profile() -> None:
     assert snn.temperature == HOT
 
 
+def test_a_chip_along_a_profile_learns_without_checkpoints(tmp_path) -> None:
+    snn = deployed()
+    snn.follow_temperature([0.0, 1e-3], [COLD, HOT])
+    samples = type("Some", (), {"inputs": inputs(), "labels": np.zeros(len(inputs()), dtype=int)})()
+    with pytest.raises(cs.ChipsimError, match="temperature profile cannot learn with a checkpoint"):
+        cs.learn(snn, samples, rule=cs.Delta(), checkpoint=tmp_path / "run", progress=False)
+
+
 @pytest.mark.parametrize(
     "profile", [([0.0, 1.0], [300.0]), ([1.0, 0.0], [300.0, 310.0]), ([0.0, 1.0], [300.0, 900.0]), ([np.nan], [300.0])]
 )

@@ -94,7 +94,7 @@ class Torch(Engine):
         """Return whether to compile what takes `seconds` without: on request, or once that much was to do."""
         _spent[0] += seconds
         wanted = self.compile if self.compile is not None else _spent[0] > COMPILE_SECONDS
-        if wanted and not _compiler_found(self.device):
+        if wanted and not compiler_found(self.device):
             log.warning("no C++ compiler was found: the fast engine runs without torch.compile")
             return False
         how = "compiled" if wanted else "eager"
@@ -336,7 +336,8 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 @functools.cache
-def _compiler_found(device: str) -> bool:
+def compiler_found(device: str) -> bool:
+    """Whether scans can be compiled on a device."""
     return device != "cpu" or any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))
 
 

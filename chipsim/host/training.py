@@ -61,7 +61,7 @@ def train_in_the_loop(
     no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite; StoredFileError for
     the checkpoint of another run, or a damaged one.
     """
-    labels = _labels(samples, batch, epochs)
+    labels = _labels(samples, batch, epochs, deployment.network.sizes[-1])
     if batch_norm and (batch == 1 or len(labels) % batch == 1):
         raise ParameterError(
             f"batch_norm needs batches of at least 2 samples, and {len(labels)} in batches of {batch} leave one of 1"
@@ -111,7 +111,7 @@ class Trainer(ABC):
         """Present `count` batches of `size` samples and learn from them."""
 
 
-def _labels(samples: Samples, batch: int, epochs: int) -> NDArray[np.integer]:
+def _labels(samples: Samples, batch: int, epochs: int, classes: int) -> NDArray[np.int64]:
     for name, value in (("batch", batch), ("epochs", epochs)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -120,7 +120,9 @@ def _labels(samples: Samples, batch: int, epochs: int) -> NDArray[np.integer]:
         raise ParameterError(
             f"a host needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
         )
-    return labels
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise ParameterError(f"labels must be whole numbers from 0 to {classes - 1}, as the network has classes")
+    return labels.astype(np.int64)
 
 
 def trained(
@@ -134,7 +136,7 @@ def trained(
     checkpoint: Checkpoint | None = None,
 ) -> xr.Dataset:
     """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
-    labels = _labels(samples, batch, epochs)
+    labels = _labels(samples, batch, epochs, host.deployment.network.sizes[-1])
     losses, writes = np.zeros(0), np.zeros((0, len(host.controller.writes)))
     clipped = writes
     if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes, clipped))) is not None:
