@@ -14,6 +14,7 @@ from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.reference_teacher import (
     DATASETS,
+    JUDGED,
     LEARNING,
     engine,
     fitted,
@@ -45,7 +46,7 @@ def trial(trial: Trial) -> xr.Dataset:
     network = found.teacher.network(percentile=percentile)
     chip = cs.fabricate(fitted(design(settings), network), seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(settings))
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
 
     def learn(wanted: int, seed: int) -> int:
         samples, epochs = passes(wanted, len(found.data.train))
@@ -90,7 +91,7 @@ STUDY = Study(
         Factor(name="sigma", values=(0.2,), long_name="relative size of the mismatch", range=(0.0, 2.0)),
         Factor(name="samples", values=(6400,), long_name="learning samples at 25 C", range=(1, 10_000_000)),
         Factor(name="relearned", values=(1600,), long_name="learning samples afterwards", range=(1, 10_000_000)),
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        JUDGED,
         *LEARNING,
     ),
     datasets=DATASETS,

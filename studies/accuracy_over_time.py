@@ -19,7 +19,7 @@ from chipsim import devices
 from chipsim.devices import Device
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, prepare, taught
+from studies.reference_teacher import DATASETS, JUDGED, LEARNING, engine, fitted, named, prepare, taught
 
 HOUR, DAY = 3600.0, 86_400.0
 AGES = (25.0, HOUR, DAY, 30 * DAY)
@@ -61,7 +61,7 @@ def trial(trial: Trial) -> xr.Dataset:
     snn.wait(age)
     if remedy == "gain":
         snn.compensate()
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
     with snn.held():
         accuracy = snn.accuracy(judged)
     report = snn.effect_report()
@@ -96,7 +96,7 @@ STUDY = Study(
         Factor(name="remedy", values=REMEDIES, choices=REMEDIES, long_name="what is done before the samples come"),
     ),
     options=(
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        JUDGED,
         *(option for option in LEARNING if option.name in ("split", "percentile", "network", "engine")),
     ),
     datasets=DATASETS,

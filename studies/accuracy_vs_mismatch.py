@@ -1,7 +1,7 @@
 """How much accuracy does mismatch cost, and how much does Local Tandem Learning on the chip win back?
 
 A teacher MLP is deployed from its own weights on chips of which every threshold, time constant, reset, neuron gain and
-cell gain is spread by `sigma`; test accuracy is taken before and after learning online from `samples` samples.
+cell gain is spread by `sigma`; accuracy is taken before and after learning online from `samples` samples.
 """
 
 import dataclasses

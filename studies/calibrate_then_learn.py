@@ -16,17 +16,7 @@ from chipsim.calibration import BIASES
 from chipsim.factor import Factor
 from chipsim.quantity import canonical_json
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import (
-    DATASETS,
-    LEARNING,
-    engine,
-    fitted,
-    named,
-    optimiser,
-    passes,
-    prepare,
-    taught,
-)
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, passes, prepare, taught
 
 STAGES = ("uncalibrated", "calibrated", "learned", "calibrated, then learned")
 

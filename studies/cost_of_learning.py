@@ -12,9 +12,8 @@ import xarray as xr
 from chipsim.factor import Factor
 from chipsim.study import Study, Trial
 from studies.data_needed_to_recover import OPTIONS, RULE, WRITER, WRITERS, design, measured
-from studies.learning_rules_compared import FASHION_FIRST
 from studies.ltl_on_real_silicon import prepare
-from studies.reference_teacher import named
+from studies.reference_teacher import FASHION_FIRST, named
 
 
 def trial(trial: Trial) -> xr.Dataset:

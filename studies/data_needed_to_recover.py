@@ -30,10 +30,9 @@ from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
 from chipsim.writers import Writer
 from studies.accuracy_vs_mismatch import STAGES
-from studies.learning_rules_compared import FASHION_FIRST
 from studies.ltl_on_real_silicon import HEADROOM, PULSED, prepare, taught
 from studies.methods import METHODS, unit_outputs
-from studies.reference_teacher import LEARNING, fitted, made_of, named
+from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, fitted, made_of, named
 from teachers import Teacher
 
 CELLS = "ecram-mo"
@@ -115,7 +114,7 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
     drawn = fitted(design(settings, hand), network)
     dies = [cs.fabricate(drawn, seed=1000 * trial.chip + number) for number in range(count)]
     snn = cs.deploy(network, dies, engine=cs.Torch(), verify=hand.pulses)
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
 
     def accuracies(deployment: cs.Deployment) -> list[float]:
         return [float(value) for value in np.atleast_1d(deployment.accuracy(judged))]
@@ -193,7 +192,7 @@ WRITER = Factor(
 OPTIONS = (
     Factor(name="sigma", values=(0.3,), long_name="relative size of the mismatch", range=(0.0, 2.0)),
     Factor(name="dies", values=(5,), long_name="chips of a trial, side by side", range=(2, 1000)),
-    Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+    JUDGED,
     Factor(name="pace", values=(1.0,), long_name="factor on every rule's learning rate", range=(0.0, 1e6)),
     Factor(name="endurance", values=(1e8,), long_name="writes and pulses of a cell, a design choice", range=(1, 1e15)),
     *(option for option in LEARNING if option.name == "split"),

@@ -26,8 +26,19 @@ from chipsim.arrays import namespace, to_numpy
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_over_time import DAY, DEVICES, design
-from studies.learning_rules_compared import FASHION_FIRST
-from studies.reference_teacher import LEARNING, Taught, engine, fitted, made_of, named, passes, prepare, taught
+from studies.reference_teacher import (
+    FASHION_FIRST,
+    JUDGED,
+    LEARNING,
+    Taught,
+    engine,
+    fitted,
+    made_of,
+    named,
+    passes,
+    prepare,
+    taught,
+)
 
 STAGES = ("day 0", "aged", "remedied")
 THEN = "gain then "
@@ -77,7 +88,7 @@ def trial(trial: Trial) -> xr.Dataset:
     drawn = dataclasses.replace(fitted(design(settings), network), device=DEVICES[device])
     chip = cs.fabricate(drawn, seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(settings))
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
 
     def accuracy() -> float:
         with snn.held():
@@ -129,7 +140,7 @@ STUDY = Study(
         Factor(name="first", values=(25.0,), long_name="time from programming to day 0", unit="s", range=(0.0, DAY)),
         Factor(name="age", values=(30 * DAY,), long_name="time without power", unit="s", range=(0.0, 3e7)),
         Factor(name="settle", values=(0.0,), long_name="time from remedy to measurement", unit="s", range=(0.0, DAY)),
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        JUDGED,
         *(option for option in LEARNING if option.name in ("split", "percentile", "network", "engine")),
     ),
     datasets=FASHION_FIRST,

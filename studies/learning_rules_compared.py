@@ -15,17 +15,27 @@ from chipsim.factor import Factor
 from chipsim.study import Study, Trial
 from studies.accuracy_vs_mismatch import STAGES, design
 from studies.methods import METHODS, Lesson, unit_outputs
-from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, made_of, named, passes, prepare, taught
+from studies.reference_teacher import (
+    FASHION_FIRST,
+    JUDGED,
+    LEARNING,
+    engine,
+    fitted,
+    made_of,
+    named,
+    passes,
+    prepare,
+    taught,
+)
 
 _before: dict[tuple[str, str, str, int, object], float] = {}
 """Accuracies before learning that this process knows: methods share them."""
 OPTIONS = (
     Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
-    Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+    JUDGED,
     *(option for option in LEARNING if option.name not in ("lr", "lr_unit")),
 )
 """The options of a study that learns at the rates of `studies.methods`."""
-FASHION_FIRST = ("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist"))
 
 
 def trial(trial: Trial) -> xr.Dataset:
@@ -40,7 +50,7 @@ def trial(trial: Trial) -> xr.Dataset:
     drawn = dataclasses.replace(fitted(design(trial.settings), network), circuit=method.circuit)
     chip = cs.fabricate(dataclasses.replace(drawn, effects=(cs.Mismatch(sigma=sigma),)), seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(trial.settings))
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
     key = chip.hash, network.hash, found.split, len(judged), options["engine"]
     if key not in _before:
         _before[key] = snn.accuracy(judged)

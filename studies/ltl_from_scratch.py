@@ -14,17 +14,7 @@ import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
-from studies.reference_teacher import (
-    DATASETS,
-    LEARNING,
-    engine,
-    fitted,
-    named,
-    optimiser,
-    peak_memory,
-    prepare,
-    taught,
-)
+from studies.reference_teacher import DATASETS, LEARNING, engine, fitted, named, optimiser, peak_memory, prepare, taught
 
 RULES: dict[str, Rule] = {
     "online": cs.LocalTandem(),

@@ -37,7 +37,7 @@ from chipsim.devices import Pulsed
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_vs_mismatch import STAGES
-from studies.reference_teacher import DATASETS, LEARNING, Taught, fitted, loaded, made_of, named
+from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, Taught, fitted, loaded, made_of, named
 from teachers import mlp, train
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
@@ -100,7 +100,7 @@ def taught(settings: Settings, *, progress: bool = False) -> Taught:
     """Return the data set of a run and its teacher, trained from the run's seed if it is not stored yet."""
     data = loaded(settings.dataset)
     teacher = train(mlp(data, HIDDEN.get(data.name, (256, 256))), data, seed=settings.seed, progress=progress)
-    return Taught(data, teacher, str(settings.options["split"]))
+    return Taught.of(settings, data, teacher)
 
 
 def prepare(settings: Settings) -> None:
@@ -138,7 +138,7 @@ def trial(trial: Trial) -> xr.Dataset:
     drawn, count = fitted(design(settings, on), network), int(options["dies"])
     dies = [cs.fabricate(drawn, seed=1000 * trial.chip + number) for number in range(count)]
     snn = cs.deploy(network, dies, engine=cs.Torch(), verify=True)
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
     before = np.atleast_1d(snn.accuracy(judged))
     samples = data.train.take(min(int(options["samples"]), len(data.train)))
     targets = teacher.targets(samples, percentile=99.0, per_batch="constants" not in on, seed=settings.seed)
@@ -173,11 +173,11 @@ STUDY = Study(
         Factor(name="sigma", values=(0.3,), long_name="relative size of the mismatch", range=(0.0, 2.0)),
         Factor(name="samples", values=(6000,), long_name="learning samples, each shown once", range=(1, 10**7)),
         Factor(name="dies", values=(10,), long_name="chips of a trial, side by side", range=(2, 1000)),
-        Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7)),
+        JUDGED,
         Factor(name="pace", values=(1.0,), long_name="factor on the learning rate of single samples", range=(0.0, 1e6)),
         *(option for option in LEARNING if option.name in ("lr", "split")),
     ),
-    datasets=("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist")),
+    datasets=FASHION_FIRST,
     design=design,
     prepare=prepare,
     trial=trial,

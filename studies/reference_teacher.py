@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -23,6 +23,7 @@ HIDDEN = {"digits": (128, 128)}
 """Hidden widths by data set; 512-512 where nothing is said, as in 784-512-512-10."""
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "cifar10")
+FASHION_FIRST = ("fashion-mnist", *(name for name in DATASETS if name != "fashion-mnist"))
 NETWORKS: dict[str, Callable[[Dataset], Model]] = {
     "mlp": lambda data: mlp(data, hidden=HIDDEN.get(data.name, (512, 512))),
     "cnn": cnn,
@@ -59,20 +60,29 @@ LEARNING = (
     Factor(name="engine", values=("torch",), choices=tuple(ENGINES), long_name="engine that simulates the chip"),
 )
 """The options of every study that learns from this teacher."""
+JUDGED = Factor(name="judged", values=(10_000,), long_name="samples that accuracy is measured on", range=(1, 10**7))
 
 
 @dataclass(frozen=True)
 class Taught:
-    """A data set, its teacher, and the split on which a run is judged."""
+    """A data set, its teacher, the split on which a run is judged, and on how many samples of it at most."""
 
     data: Dataset
     teacher: Teacher
     split: str
+    most: int
+
+    @classmethod
+    def of(cls, settings: Settings, data: Dataset, teacher: Teacher) -> Self:
+        """Judge as a run's options say."""
+        options = settings.options
+        return cls(data, teacher, str(options["split"]), int(options.get("judged", len(data.test))))
 
     @property
     def judged(self) -> Split:
         """The samples that accuracy is measured on."""
-        return self.data.test if self.split == "test" else self.data.validation
+        split = self.data.test if self.split == "test" else self.data.validation
+        return split.take(min(self.most, len(split)))
 
 
 loaded = functools.lru_cache(maxsize=1)(datasets.load)
@@ -87,7 +97,7 @@ def taught(settings: Settings, *, noise: float = 0.0, progress: bool = False) ->
     network = str(settings.options["network"])
     options = TRAINING.get(network, {})
     teacher = train(NETWORKS[network](data), data, seed=settings.seed, noise=noise, progress=progress, **options)
-    return Taught(data, teacher, str(settings.options["split"]))
+    return Taught.of(settings, data, teacher)
 
 
 def named(long_name: str, units: str = "1") -> dict[str, str]:

@@ -36,9 +36,9 @@ from chipsim.signals import LocalSignals
 from chipsim.streams import stream
 from chipsim.study import Study, Trial
 from studies.accuracy_vs_mismatch import STAGES, design
-from studies.learning_rules_compared import FASHION_FIRST, OPTIONS
+from studies.learning_rules_compared import OPTIONS
 from studies.methods import METHODS
-from studies.reference_teacher import engine, fitted, made_of, named, passes, prepare, taught
+from studies.reference_teacher import FASHION_FIRST, engine, fitted, made_of, named, passes, prepare, taught
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "mismatch": (0.0, 0.1, 0.2, 0.3, 0.5),
@@ -154,7 +154,7 @@ def trial(trial: Trial) -> xr.Dataset:
     snn = cs.deploy(changed.network, chip, engine=engine(trial.settings))
     if kind == "quantisation" and model == "published" and strength:
         quantised_as_published(snn)
-    judged = found.judged.take(min(int(options["judged"]), len(found.judged)))
+    judged = found.judged
     before = snn.accuracy(judged)
     cs.learn(
         snn,
