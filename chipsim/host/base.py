@@ -5,6 +5,7 @@ The host holds the weights that the controller wants and computes with PyTorch; 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -134,29 +135,36 @@ def anchored(model: Tensor, seen: Tensor) -> Tensor:
     return seen + (model - model.detach())
 
 
+Slopes = Callable[[int], tuple[Tensor, Tensor]]
+"""Of a step t, ds[t] / du[t] and du[t+1] / du[t], both [batch, neurons]."""
+
+
 class _Unrolled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, drive: Tensor, spikes: Tensor, slope: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(slope, keep)
+    def forward(ctx: Any, drive: Tensor, spikes: Tensor, slopes: Slopes) -> Tensor:
+        ctx.slopes = slopes
         return spikes.view_as(spikes)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        slope, keep = ctx.saved_tensors
-        found = slope * gradient
-        for t in range(len(found) - 2, -1, -1):
-            found[t].addcmul_(keep[t], found[t + 1])
-        return found, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        found = torch.empty_like(gradient)
+        for t in reversed(range(len(found))):
+            slope, keep = ctx.slopes(t)
+            torch.mul(slope, gradient[t], out=found[t])
+            if t + 1 < len(found):
+                found[t].addcmul_(keep, found[t + 1])
+        return found, None, None
 
 
-def unrolled(drive: Tensor, spikes: Tensor, slope: Tensor, keep: Tensor) -> Tensor:
+def unrolled(drive: Tensor, spikes: Tensor, slopes: Slopes) -> Tensor:
     """Return `spikes` as the chip showed them, with the gradient of neurons that are unrolled over the window:
 
-        du[t] / d drive[t] = 1        ds[t] / du[t] = slope[t]        du[t+1] / du[t] = keep[t]
+        du[t] / d drive[t] = 1        ds[t] / du[t], du[t+1] / du[t] = slopes(t)
 
-    all [steps, batch, neurons]. It takes one pass backwards over the steps, and none forwards.
+    drive, spikes: [steps, batch, neurons]. It takes one pass backwards over the steps, and none forwards; slopes are
+    those of a step at a time, so that no more than drives and spikes of a window is kept.
     """
-    shown: Tensor = _Unrolled.apply(drive, spikes, slope, keep)  # type: ignore[no-untyped-call]
+    shown: Tensor = _Unrolled.apply(drive, spikes, slopes)  # type: ignore[no-untyped-call]
     return shown
 
 

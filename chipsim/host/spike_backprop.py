@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.host.base import HostMethod, Readings, Twin, anchored, read, unrolled
+from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, anchored, read, unrolled
 
 
 @final
@@ -38,9 +38,12 @@ class SpikeBackprop(HostMethod):
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
         inputs = twin.each
         for layer, spikes in zip(twin.hidden, read(seen.spikes), strict=True):
-            slope = spikes * (self._correction(spikes, layer.leak) / layer.threshold)
-            inputs = unrolled(layer.drive(inputs), spikes, slope, 1 - spikes)
-        return anchored(twin.readout.drive(inputs).sum(0), read(seen.outputs)) / twin.window
+            inputs = unrolled(layer.drive(inputs), spikes, self._slopes(layer, spikes))
+        return anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs)) / twin.window
+
+    def _slopes(self, layer: TwinLayer, spikes: Tensor) -> Slopes:
+        height = self._correction(spikes, layer.leak) / layer.threshold
+        return lambda t: (spikes[t] * height, 1 - spikes[t])
 
     @staticmethod
     def _correction(spikes: Tensor, leak: float) -> Tensor:

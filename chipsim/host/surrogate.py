@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from chipsim.host.base import HostMethod, Readings, Twin, anchored, read, unrolled
+from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, anchored, read, unrolled
 from chipsim.quantity import quantity
 
 
@@ -29,8 +29,14 @@ class Surrogate(HostMethod):
         inputs = twin.each
         shown = zip(read(seen.spikes), read(seen.membranes), strict=True)
         for layer, (spikes, membranes) in zip(twin.hidden, shown, strict=True):
-            soft, threshold = bool(getattr(layer.circuit, "soft_reset", False)), layer.threshold
-            slope = ((membranes - threshold).abs() < self.gate).to(membranes.dtype)
-            keep = layer.leak * (1 - (threshold * slope if soft else spikes + membranes * slope))
-            inputs = unrolled(layer.drive(inputs), spikes, slope, keep)
-        return anchored(twin.readout.drive(inputs).sum(0), read(seen.outputs))
+            inputs = unrolled(layer.drive(inputs), spikes, self._slopes(layer, spikes, membranes))
+        return anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs))
+
+    def _slopes(self, layer: TwinLayer, spikes: Tensor, membranes: Tensor) -> Slopes:
+        soft, threshold = bool(getattr(layer.circuit, "soft_reset", False)), layer.threshold
+
+        def slopes(t: int) -> tuple[Tensor, Tensor]:
+            slope = ((membranes[t] - threshold).abs() < self.gate).to(membranes.dtype)
+            return slope, layer.leak * (1 - (threshold * slope if soft else spikes[t] + membranes[t] * slope))
+
+        return slopes
