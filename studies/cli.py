@@ -247,9 +247,9 @@ def study_show(
     """Print the table of a result and write its figure."""
     from chipsim import plots, results
 
+    dataset = results.open(file)
     figure = figure if figure is not None else file.with_suffix(".png")
     plots.check(figure)
-    dataset = results.open(file)
     _print_tables(dataset)
     _draw(dataset, figure)
 

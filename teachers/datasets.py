@@ -180,8 +180,11 @@ def fetch(name: str) -> Path:
         return found
     source = _source(name)
     folder = _download_root() / source.layout
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):  # several processes download once
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoredFileError(f"{cache_folder()} cannot be made ({error}); set CHIPSIM_CACHE to another") from error
+    with FileLock(cache_folder() / f".{name}.lock"):  # several processes download once
         if locate(name) is None:
             source.download(folder)
     return folder

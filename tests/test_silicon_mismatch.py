@@ -228,7 +228,7 @@ def test_scale_0_is_the_identity_and_a_scale_multiplies_every_deviation() -> Non
 def test_cells_that_are_transistors_vary_most_at_small_conductances() -> None:
     device = Ideal(g_min=0.0, g_max=5e-6)
     effect = SiliconMismatch(transistor_cells=True, area_weight=0.5e-12, v_read=0.1, a_beta=1e-7)
-    design = ChipDesign(device=device, effects=(effect,), rows=100, columns=100)
+    design = ChipDesign(device=device, effects=(effect,), rows=100, columns=100, v_read=0.1)
     frozen = fabricate(design, 0).tile(0)[0]
     spread = 5e-3 / math.sqrt(0.5)
     for g in (1e-9, 1e-7, 5e-6):

@@ -30,22 +30,19 @@ def test_the_read_out_alone_is_written_by_the_delta_rule() -> None:
     assert float(found.samples_shown) == 30
 
 
-def test_costs_of_a_point_times_points_are_the_costs() -> None:
+def test_points_are_those_of_every_chip() -> None:
     found = measured("ltl-online", "direct", sigma=0.5, samples=200)
     np.testing.assert_allclose(found.recovered, 100 * np.diff(found.accuracy, axis=0)[0])
-    mean = float(found.recovered.mean())
-    assert mean > 0
-    assert float(found.energy_per_point) * mean == pytest.approx(float(found.energy.sum()))
-    assert float(found.pulses_per_point) * mean == pytest.approx(float(found.pulses_per_cell))
-    assert float(found.worn_per_point) * mean == pytest.approx(float(found.worn.max()))
+    assert float(found.recovered.mean()) > 0
 
 
 def test_nothing_recovered_has_no_price_and_an_ideal_chip_nothing_to_recover() -> None:
     found = measured("ltl-online", "stochastic", pace=0.0, sigma=0.0)
     assert float(found.pulses) == 0
     assert (found.recovered == 0).all()
-    assert np.isnan([float(found[name]) for name in ("energy_per_point", "pulses_per_point", "worn_per_point")]).all()
     assert float(found.energy.sum()) > 0  # samples were shown all the same
+    priced = cost_figure.data(found.expand_dims(chip=[0], rule=["ltl-online"], writer=["stochastic"])).numbers
+    assert np.isnan([priced[f"{name}_per_point"].item() for name in ("energy", "pulses", "worn")]).all()
 
 
 def test_rules_start_from_the_same_chips_and_from_the_ideal_one_without_mismatch() -> None:
@@ -88,7 +85,7 @@ def test_needed_is_the_number_of_samples_from_which_on_a_share_is_won_back(tmp_p
 
 def test_the_figure_of_costs_divides_means_over_chips(tmp_path) -> None:
     dims, writers = ("chip", "rule", "writer"), ["direct", "accumulate"]
-    points = np.array([[[1.0, -1.0]], [[3.0, 0.5]]])
+    points = np.array([[[1.99, -1.0]], [[2.01, 0.5]]])  # told from 0, and not
     energy = np.array([1e-3, 3e-3]) * np.array([1.0, 2.0])[:, None, None, None] * np.ones((1, 1, 2, 1))
     result = xr.Dataset(
         {
