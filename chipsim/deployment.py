@@ -209,9 +209,11 @@ class Deployment:
                 return found
         return None
 
-    def _read(self, index: int, time: float) -> None:
-        """Take what the cells of a layer give its neurons at a time [s] as what they give from now on."""
-        self._driving[index] = driving(self.arrays[index], self.cells[index], self.unit(index), time)
+    def _read(self, index: int, time: float, given: Driving | None = None) -> None:
+        """Take what the cells of a layer give its neurons at a time [s] as what they give from now on; given: that,
+        where it is known.
+        """
+        self._driving[index] = given or driving(self.arrays[index], self.cells[index], self.unit(index), time)
         self._layers_read_at[index] = time
 
     def unit(self, index: int) -> Any:
@@ -381,10 +383,7 @@ class Deployment:
         if self._wires is not None and self._unwired[layer] >= self._wires.refresh:
             self._wire(layer)
             given = None
-        if given is None:
-            self._read(layer, self.time)
-        else:
-            self._driving[layer], self._layers_read_at[layer] = given, self.time
+        self._read(layer, self.time, given)
 
     def _wire(self, layer: int) -> None:
         """Solve the array of a layer anew, tile by tile and chip by chip."""

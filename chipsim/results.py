@@ -457,7 +457,8 @@ def _merge_versions(texts: Iterable[str]) -> str:
 def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Sequence[xr.Dataset]) -> xr.Dataset:
     first, shape = trials[0], tuple(len(values) for values in manifest.grid.values())
     for point, trial in zip(points, trials, strict=True):
-        check_fits(manifest, first, point, trial)
+        if error := misfit(manifest, first, point, trial):
+            raise error
     stacked = xr.Dataset(coords=first.coords)
     for name, values in manifest.grid.items():
         unit, long_name = manifest.labels[name]
@@ -468,13 +469,14 @@ def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Se
     return stacked
 
 
-def check_fits(manifest: Manifest, first: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset) -> None:
-    """Raise ChipsimError where the trial at `point` cannot stand in one result with another, `first`."""
-    if why := _other_shape(first, trial):
-        raise ChipsimError(
-            f"the trials of study {manifest.study} do not fit together: {describe(point)} has {why}; "
-            "if others were made by another version of the study, run it into another file"
-        )
+def misfit(manifest: Manifest, first: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset) -> ChipsimError | None:
+    """Why the trial at `point` cannot stand in one result with another, `first`; None where it can."""
+    if not (why := _other_shape(first, trial)):
+        return None
+    return ChipsimError(
+        f"the trials of study {manifest.study} do not fit together: {describe(point)} has {why}; "
+        "if others were made by another version of the study, run it into another file"
+    )
 
 
 def _other_shape(first: xr.Dataset, trial: xr.Dataset) -> str | None:

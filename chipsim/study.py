@@ -376,8 +376,10 @@ def _collect(
         point = futures[future]
         if future.cancelled():
             continue
-        error = future.exception() or (stored is not None and _misfit(place.manifest, stored, point, future.result()))
-        if error:
+        error = future.exception()
+        if error is None and stored is not None:
+            error = results.misfit(place.manifest, stored, point, future.result())
+        if error is not None:
             failed = failed or error
             for other in futures:
                 other.cancel()
@@ -388,16 +390,6 @@ def _collect(
         reporter.finished(results.describe(point), in_short(trial))
     if failed is not None:
         raise _readable(failed)
-
-
-def _misfit(
-    manifest: Manifest, stored: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset
-) -> ChipsimError | None:
-    try:
-        results.check_fits(manifest, stored, point, trial)
-    except ChipsimError as error:
-        return error
-    return None
 
 
 def _without_chip(point: Mapping[str, Value]) -> dict[str, Value]:
