@@ -19,7 +19,8 @@ import safetensors.numpy
 import torch
 
 from chipsim.errors import StoredFileError
-from chipsim.results import differing, replace_file
+from chipsim.files import replace_file
+from chipsim.results import differing
 
 T = TypeVar("T")
 RUN, DIGEST = "run", "digest"

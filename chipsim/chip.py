@@ -22,8 +22,8 @@ from chipsim.devices.pulsed import STEPS
 from chipsim.effects import Effect
 from chipsim.effects.base import Draw, Frozen
 from chipsim.errors import ParameterError, StoredFileError
+from chipsim.files import replace_file
 from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
-from chipsim.results import replace_file
 from chipsim.schema import VERSION
 from chipsim.signals import LearningCircuits
 from chipsim.streams import White, noise_key, stream

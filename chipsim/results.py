@@ -13,10 +13,8 @@ import importlib.metadata
 import importlib.util
 import itertools
 import json
-import os
 import platform
 import re
-import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +28,7 @@ import xarray as xr
 from scipy import stats
 
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
+from chipsim.files import replace_file
 from chipsim.schema import DIMENSIONS, VERSION, VOLATILE
 
 Value = float | int | str
@@ -38,7 +37,6 @@ PACKAGES = ("chipsim", "numpy", "brian2", "torch", "xarray", "scipy")
 SOURCES = ("chipsim", "teachers", "studies")
 """Packages whose source decides a result too, whatever version they say they are."""
 REPEATS = ("chip", "seed", "die")  # what statistics are taken over
-_PART = ".part"
 _SEAL = b"\nchipsim SHA-256 "
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError)
 
@@ -126,45 +124,6 @@ def share_interval(hits: xr.DataArray, count: int, level: float = 0.95) -> xr.Da
 
 
 # --------------------------------------------------------------------------------------------------- files
-
-
-def cannot_write(error: OSError, path: Path) -> StoredFileError:
-    """The error to raise when the system refuses to write `path`."""
-    reason = error.strerror or str(error)
-    return StoredFileError(f"cannot write {path}: {reason}; free space there or choose another place")
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` into `path`: all of it or, if the process or the disk fails, none of it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _flush_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(error, path) from error
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be flushed
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what a killed process left of unfinished versions of `path`, or of files in the folder `path`."""
-    pattern, folder = (f".*{_PART}", path) if path.is_dir() else (f".{path.name}.*{_PART}", path.parent)
-    for leftover in folder.glob(pattern):
-        leftover.unlink(missing_ok=True)
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:

@@ -27,6 +27,7 @@ import xarray as xr
 from chipsim import results, workers
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.factor import Factor, suggest
+from chipsim.files import cannot_write, remove_leftovers
 from chipsim.progress import Reporter, in_short
 from chipsim.quantity import canonical_json
 from chipsim.results import Manifest, Value
@@ -262,7 +263,7 @@ def _locked(out: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise StoredFileError(f"another run is writing {out}; wait for it, or choose another file") from None
     except OSError as error:
-        raise results.cannot_write(error, folder) from error
+        raise cannot_write(error, folder) from error
     try:
         yield
     finally:
@@ -278,8 +279,8 @@ def _fill(
 ) -> None:
     """Run the missing trials and combine all of them."""
     out, manifest = place.out, place.manifest
-    results.remove_leftovers(out)
-    results.remove_leftovers(results.trials_folder(out))
+    remove_leftovers(out)
+    remove_leftovers(results.trials_folder(out))
     total = math.prod(len(values) for values in manifest.grid.values())
     if place.combined is not None and place.combined.grid == manifest.grid:
         reporter.say(f"nothing is left to do: {out} holds all {total} trials")

@@ -406,7 +406,7 @@ def export_spice(
 
     Run it with: ngspice -b -r out.raw FILE
     """
-    from chipsim.results import replace_file
+    from chipsim.files import replace_file
     from chipsim.wires import Wires
     from studies import netlist
     from teachers.datasets import NAMES

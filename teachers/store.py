@@ -7,7 +7,6 @@ the JSON file last. It holds the SHA-256 of the weights file, so that a damaged 
 import hashlib
 import json
 import os
-import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ import safetensors.numpy
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from chipsim.errors import StoredFileError
+from chipsim.files import cannot_write, replace_file
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -42,17 +41,12 @@ def key(recipe: Mapping[str, Any]) -> str:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file all at once: a temporary name beside it, then a move. Raises StoredFileError."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    """Write a file all at once, with the folder that it lies in. Raises StoredFileError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
-        raise StoredFileError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise cannot_write(error, path.parent) from error
+    replace_file(path, content)
 
 
 def paths(recipe: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -16,6 +16,7 @@ from scipy import stats
 
 from chipsim import results
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
+from chipsim.files import remove_leftovers
 from chipsim.results import Manifest
 from chipsim.schema import VERSION
 
@@ -121,9 +122,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in (".a.h5.01ab.part", ".b.h5.01ab.part", "a.h5", "a.part"):
         (tmp_path / name).touch()
-    results.remove_leftovers(tmp_path / "a.h5")
+    remove_leftovers(tmp_path / "a.h5")
     assert sorted(file.name for file in tmp_path.iterdir()) == [".b.h5.01ab.part", "a.h5", "a.part"]
-    results.remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.h5", "a.part"]
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 
 from chipsim.devices import Device
 from chipsim.errors import ParameterError
+from chipsim.files import replace_file
 from chipsim.plots import (
     array_map,
     canvas,
@@ -34,7 +35,6 @@ from chipsim.plots import (
     remedies,
     traces,
 )
-from chipsim.results import replace_file
 
 ALL: dict[str, ModuleType] = {
     "array_map": array_map,
