@@ -26,8 +26,8 @@ class Comparison:
 
     mean, low, high: accuracy after learning and the 95 % confidence interval of its mean over chips; worst: of the
     chips; before: the mean before learning; yielded, yield_low, yield_high: share of chips within one point of the
-    ideal chip, and its 95 % interval; ahead, ahead_low, ahead_high: mean difference to `reference`, paired by chip.
-    dots (chip, approach, sigma): accuracy of every chip.
+    ideal chip, and its 95 % interval, where there are ideal chips; ahead, ahead_low, ahead_high: mean difference to
+    `reference`, paired by chip. dots (chip, approach, sigma): accuracy of every chip.
     """
 
     numbers: xr.Dataset
@@ -47,25 +47,20 @@ def data(dataset: xr.Dataset, *, reference: str = REFERENCE) -> Comparison:
     methods = [str(name) for name in dataset["approach"].values]
     reference = reference if reference in methods else methods[0]
     after, before = accuracy.sel(stage="after", drop=True), accuracy.sel(stage="before", drop=True)
-    if 0.0 not in dataset["sigma"].values:
-        raise ParameterError("a comparison needs the ideal chip to count from: run the study at sigma = 0 too")
-    ideal = before.sel(sigma=0.0, drop=True)  # (chip, approach)
-    hits = (after >= ideal - WITHIN - 1e-9).sum("chip")
-    count = dataset.sizes["chip"]
     ahead = after - after.sel(approach=reference, drop=True)
     found = {
         "mean": after.mean("chip"),
         "worst": after.min("chip"),
         "before": before.mean("chip"),
-        "yielded": hits / count,
         "ahead": ahead.mean("chip"),
         "dots": after,
     }
-    for name, limits in (
-        ("", interval(after)),
-        ("yield_", share_interval(hits, count)),
-        ("ahead_", interval(ahead)),
-    ):
+    limited = {"": interval(after), "ahead_": interval(ahead)}
+    if 0.0 in dataset["sigma"].values:
+        ideal, count = before.sel(sigma=0.0, drop=True), dataset.sizes["chip"]
+        hits = (after >= ideal - WITHIN - 1e-9).sum("chip")
+        found["yielded"], limited["yield_"] = hits / count, share_interval(hits, count)
+    for name, limits in limited.items():
         found |= {f"{name}low": limits["low"], f"{name}high": limits["high"]}
     return Comparison(
         numbers=xr.Dataset(found),
@@ -125,7 +120,7 @@ def draw(axes: Any, data: Comparison) -> None:
     left.legend(title="sigma", fontsize=8, title_fontsize=8.5, loc="upper left", alignment="left")
     if data.title:
         left.set_title(data.title, loc="left", fontsize=10.5, color="#222222")
-    if numbers.sizes["chip"] < FEW:
+    if numbers.sizes["chip"] < FEW or "yielded" not in numbers:
         right.remove()
         left.set_subplotspec(left.get_gridspec()[:, :])
         return
@@ -146,20 +141,22 @@ def draw(axes: Any, data: Comparison) -> None:
 
 def words(data: Comparison) -> str:
     """A table: of each method and strength the mean with its interval, the worst chip, the yield, and the lead."""
-    numbers = data.numbers
+    numbers, counted = data.numbers, "yielded" in data.numbers
+    meaning = "yield: chips within 1 point of the ideal chip; " if counted else ""
+    columns = f"{'yield':>8}{'interval':>14}" if counted else ""
     lines = [
-        f"95 % confidence intervals; yield: chips within 1 point of the ideal chip; lead: over {data.reference}, "
-        "paired by chip, in points",
-        f"{'approach':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{'yield':>8}{'interval':>14}{'lead':>8}{'interval':>17}",
+        f"95 % confidence intervals; {meaning}lead: over {data.reference}, paired by chip, in points",
+        f"{'approach':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{columns}{'lead':>8}{'interval':>17}",
     ]
     for method in reversed(_ranked(numbers)):
         for sigma in numbers["sigma"].values:
             part = {name: float(numbers[name].sel(approach=method, sigma=sigma)) for name in numbers if name != "dots"}
             percent = {name: 100 * value for name, value in part.items()}
+            if counted:
+                columns = f"{percent['yielded']:6.0f} %{percent['yield_low']:8.0f}..{percent['yield_high']:3.0f}%"
             lines.append(
                 f"{method:22}{sigma:6g}{percent['mean']:8.2f}"
-                f"{percent['low']:9.2f}..{percent['high']:5.2f}{percent['worst']:8.2f}{percent['yielded']:6.0f} %"
-                f"{percent['yield_low']:8.0f}..{percent['yield_high']:3.0f}%"
+                f"{percent['low']:9.2f}..{percent['high']:5.2f}{percent['worst']:8.2f}{columns}"
                 f"{percent['ahead']:+8.2f}{percent['ahead_low']:+9.2f}..{percent['ahead_high']:+5.2f}"
             )
     return "\n".join(lines)
