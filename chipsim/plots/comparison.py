@@ -144,9 +144,10 @@ def words(data: Comparison) -> str:
     numbers, counted = data.numbers, "yielded" in data.numbers
     meaning = "yield: chips within 1 point of the ideal chip; " if counted else ""
     columns = f"{'yield':>8}{'interval':>14}" if counted else ""
+    width = max(22, *(len(str(name)) for name in numbers["approach"].values))
     lines = [
         f"95 % confidence intervals; {meaning}lead: over {data.reference}, paired by chip, in points",
-        f"{'approach':22}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{columns}{'lead':>8}{'interval':>17}",
+        f"{'approach':{width}}{'sigma':>6}{'mean':>8}{'interval':>16}{'worst':>8}{columns}{'lead':>8}{'interval':>17}",
     ]
     for method in reversed(_ranked(numbers)):
         for sigma in numbers["sigma"].values:
@@ -155,7 +156,7 @@ def words(data: Comparison) -> str:
             if counted:
                 columns = f"{percent['yielded']:6.0f} %{percent['yield_low']:8.0f}..{percent['yield_high']:3.0f}%"
             lines.append(
-                f"{method:22}{sigma:6g}{percent['mean']:8.2f}"
+                f"{method:{width}}{sigma:6g}{percent['mean']:8.2f}"
                 f"{percent['low']:9.2f}..{percent['high']:5.2f}{percent['worst']:8.2f}{columns}"
                 f"{percent['ahead']:+8.2f}{percent['ahead_low']:+9.2f}..{percent['ahead_high']:+5.2f}"
             )
