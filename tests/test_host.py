@@ -1,5 +1,6 @@
 """Every host method against an oracle of its own: a closed form in numpy, or autograd through another simulation."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +29,19 @@ from chipsim.host import (
     train_in_the_loop,
 )
 from chipsim.host.base import read
+from chipsim.host.training import _Host
+from chipsim.network import Conv2d, Dense
+from chipsim.writers import Direct
 
 Array = NDArray[np.float64]
 SIZES, T, THETA = (6, 12, 9, 4), 11, 0.6
 SOFT_IF, LEAKY, READOUT = cs.IF(soft_reset=True), cs.LIF(), cs.Integrator()
+LAYERS = (
+    Conv2d(weight=np.zeros((3, 2, 3, 3)), bias=np.zeros(3), padding=1),
+    Conv2d(weight=np.zeros((4, 3, 3, 3)), bias=np.zeros(4), pool=2, stride=2, padding=1),
+    Dense(weight=np.zeros((4, 4)), bias=np.zeros(4), pool=2),
+)
+DENSE, KERNELS = cs.Network.random(SIZES, seed=3), cs.Network(LAYERS, (2, 8, 8)).redrawn(seed=3)
 ENGINES = [Torch(dtype="float64", device="cpu"), Brian()]
 
 
@@ -43,9 +53,9 @@ class Lesson:
     labels: NDArray[np.int64]
 
     @classmethod
-    def draw(cls, count: int = 10, sizes: tuple[int, ...] = SIZES) -> "Lesson":
+    def draw(cls, count: int = 10, size: int = SIZES[0]) -> "Lesson":
         rng = np.random.default_rng(1)
-        return cls(rng.uniform(0, 1.5, (count, sizes[0])), rng.integers(0, sizes[-1], count))
+        return cls(rng.uniform(0, 1.5, (count, size)), rng.integers(0, SIZES[-1], count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +79,41 @@ def deployed(
     effects: tuple[Any, ...] = (),
     encoder: Encoder | None = None,
     readout: Circuit = READOUT,
+    network: cs.Network = DENSE,
 ) -> Deployment:
     design = cs.ChipDesign(circuit=circuit, readout=readout, device=cs.Ideal(), effects=effects, headroom=1e3)
-    network = cs.Network.random(SIZES, seed=3)
     return cs.deploy(network, cs.fabricate(design, seed=0), engine=engine, window=T, encoder=encoder)
 
 
 def matrices(snn: Deployment) -> list[tuple[Array, Array]]:
-    """Wanted weights and biases."""
+    """Wanted weights [inputs, neurons] and biases [neurons]: of kernels, what they come to from input to neuron."""
     found = []
     for layer, cells in zip(snn.placement.layers, snn.cells, strict=True):
-        wanted = np.asarray(cells.wanted, dtype=np.float64)
+        wanted, wiring = np.asarray(cells.wanted, dtype=np.float64), layer.wiring
         assert layer.bias_rows == 1
-        found.append((wanted[:-1], wanted[-1]))
+        found.append((wiring.product(np.eye(wiring.size), wanted[:-1]), np.repeat(wanted[-1], wiring.positions)))
+    return found
+
+
+def of_cells(snn: Deployment, gradients: list[Array]) -> list[Array]:
+    """Gradients with respect to cells [rows + 1, columns], from those with respect to `matrices`."""
+    found = []
+    for layer, gradient in zip(snn.placement.layers, gradients, strict=True):
+        wiring = layer.wiring
+        cells = np.zeros((wiring.rows + 1, wiring.columns))
+        for place in np.ndindex(wiring.rows, wiring.columns):
+            alone = np.zeros((wiring.rows, wiring.columns))
+            alone[place] = 1.0
+            cells[place] = (wiring.product(np.eye(wiring.size), alone) * gradient[:-1]).sum()
+        cells[-1] = gradient[-1].reshape(wiring.columns, -1).sum(1)
+        found.append(cells)
     return found
 
 
 def shown(snn: Deployment, lesson: Lesson) -> tuple[list[Array], list[Array], Array]:
     """Spikes and membranes [samples, steps, neurons] of the hidden layers, and the sums of the read-outs."""
     spikes, membranes = [], []
-    for layer, size in enumerate(SIZES[1:-1]):
+    for layer, size in enumerate(snn.network.sizes[1:-1]):
         neurons = list(range(size))
         probed = snn.present(lesson.inputs, cs.Record(layer=layer, v=neurons, spikes=neurons))
         spikes.append(probed.spikes.values.astype(float))
@@ -116,7 +141,7 @@ def back(snn: Deployment, lesson: Lesson, activations: list[Array], slopes: list
     """Back-propagation in the count domain: inputs and activations summed over the window."""
     gradients, delta = [], error
     below = [driven(snn, lesson).sum(1), *activations]
-    for index in reversed(range(len(SIZES) - 1)):
+    for index in reversed(range(len(below))):
         gradients.append(outer(below[index], delta, T))
         if index:
             delta = delta @ matrices(snn)[index][0].T * slopes[index - 1]
@@ -183,25 +208,51 @@ def proxy(snn: Deployment, lesson: Lesson) -> list[Array]:
 def spike_backprop(snn: Deployment, lesson: Lesson) -> list[Array]:
     """The reverse recursion, step by step."""
     spikes, _, outputs = shown(snn, lesson)
-    leak = np.exp(-1 / 10)
-    delta = np.repeat(((outputs / T - np.eye(SIZES[-1])[lesson.labels]) / T / len(lesson.labels))[:, None], T, axis=1)
-    below = [driven(snn, lesson), *spikes]
-    gradients = []
-    for layer in reversed(range(len(SIZES) - 1)):
-        weight, _ = matrices(snn)[layer]
-        pre = below[layer]
-        gradients.append(np.vstack([np.einsum("btj,bti->ji", pre, delta), delta.sum((0, 1))[None]]))
-        if layer == 0:
-            break
-        error, fired = delta @ weight.T, spikes[layer - 1]
+    leak, each = np.exp(-1 / 10), np.eye(SIZES[-1])[lesson.labels]
+
+    def slopes(layer: int) -> tuple[Array, Array]:
+        fired = spikes[layer]
         remembered = sum(leak ** (T - t) * fired[:, t] for t in range(T))
         count = fired.sum(1)
         k = (remembered > 1e-3) + np.log(leak) * np.divide(remembered, count, out=np.zeros_like(count), where=count > 0)
-        later, delta = np.zeros_like(count), np.zeros_like(fired)
-        for t in reversed(range(T)):
-            later = k / THETA * error[:, t] * fired[:, t] + (1 - fired[:, t]) * later
-            delta[:, t] = later
+        return k[:, None] / THETA * fired, 1 - fired
+
+    return reverse(snn, lesson, spikes, (outputs / T - each) / T / len(each), slopes)
+
+
+def reverse(
+    snn: Deployment, lesson: Lesson, spikes: list[Array], error: Array, slopes: Callable[[int], tuple[Array, Array]]
+) -> list[Array]:
+    """Back-propagation through time, step by step: slopes ds[t]/du[t] and du[t+1]/du[t] [samples, steps, neurons]."""
+    delta, below, gradients = np.repeat(error[:, None], T, axis=1), [driven(snn, lesson), *spikes], []
+    for layer in reversed(range(len(below))):
+        gradients.append(np.vstack([np.einsum("btj,bti->ji", below[layer], delta), delta.sum((0, 1))[None]]))
+        if layer:
+            from_above, (slope, keep) = delta @ matrices(snn)[layer][0].T, slopes(layer - 1)
+            later, delta = np.zeros_like(slope[:, 0]), np.zeros_like(slope)
+            for t in reversed(range(T)):
+                later = slope[:, t] * from_above[:, t] + keep[:, t] * later
+                delta[:, t] = later
     return gradients[::-1]
+
+
+def surrogate(leak: float, soft: bool) -> Callable[[Deployment, Lesson], list[Array]]:
+    """The derivatives of the membrane's equation at the spikes and membranes that the chip shows."""
+
+    def gradients(snn: Deployment, lesson: Lesson) -> list[Array]:
+        spikes, membranes, outputs = shown(snn, lesson)
+
+        def slopes(layer: int) -> tuple[Array, Array]:
+            fired, u = spikes[layer], membranes[layer]
+            gate = (np.abs(u - THETA) < 0.2).astype(float)
+            return gate, leak * (1 - THETA * gate if soft else 1 - fired - u * gate)
+
+        return reverse(snn, lesson, spikes, softmax_error(outputs, lesson.labels), slopes)
+
+    return gradients
+
+
+LEAK, SOFT_LEAKY = float(np.exp(-1 / 10)), cs.LIF(soft_reset=True)
 
 
 class Boxcar(torch.autograd.Function):
@@ -247,8 +298,9 @@ CASES: dict[str, tuple[HostMethod, Circuit, Callable[[Deployment, Lesson], list[
     "proxy": (Proxy(), SOFT_IF, proxy),
     "proxy, leaky": (Proxy(), LEAKY, proxy_leaky),
     "spike-based back-propagation": (SpikeBackprop(), LEAKY, spike_backprop),
-    "surrogate": (Surrogate(), LEAKY, unrolled(float(np.exp(-1 / 10)), soft=False)),
-    "surrogate, soft reset": (Surrogate(), SOFT_IF, unrolled(1.0, soft=True)),
+    "surrogate": (Surrogate(), LEAKY, surrogate(LEAK, soft=False)),
+    "surrogate, soft reset": (Surrogate(), SOFT_IF, surrogate(1.0, soft=True)),
+    "surrogate, leaky, soft reset": (Surrogate(), SOFT_LEAKY, surrogate(LEAK, soft=True)),
 }
 
 
@@ -265,6 +317,30 @@ def test_a_method_is_its_oracle(case: str, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_through_kernels_strides_and_pooling_a_method_is_its_oracle_too(case: str) -> None:
+    method, circuit, oracle = CASES[case]
+    lesson = Lesson.draw(size=KERNELS.sizes[0])
+    snn = deployed(circuit, network=KERNELS)
+    wanted = of_cells(snn, oracle(snn, lesson))
+    for ours, theirs in zip(updated(deployed(circuit, network=KERNELS), lesson, method), wanted, strict=True):
+        assert np.abs(theirs).max() > 1e-4
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "leak", "soft"), [(LEAKY, LEAK, False), (SOFT_IF, 1.0, True), (SOFT_LEAKY, LEAK, True)]
+)
+def test_surrogate_gradients_are_those_of_autograd_through_a_simulation(
+    circuit: Circuit, leak: float, soft: bool
+) -> None:
+    lesson = Lesson.draw()
+    wanted = unrolled(leak, soft)(deployed(circuit), lesson)
+    for ours, theirs in zip(updated(deployed(circuit), lesson, Surrogate()), wanted, strict=True):
+        assert np.abs(theirs).max() > 1e-4
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_the_twin_gets_what_the_encoder_made_of_the_inputs(case: str) -> None:
     method, circuit, oracle = CASES[case]
     lesson = Lesson.draw()
@@ -275,7 +351,7 @@ def test_the_twin_gets_what_the_encoder_made_of_the_inputs(case: str) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("case", [name for name in CASES if "surrogate" not in name])  # whose oracle has no chip
+@pytest.mark.parametrize("case", CASES)
 def test_on_a_chip_with_mismatch_the_gradient_is_anchored_on_what_it_shows(case: str) -> None:
     method, circuit, oracle = CASES[case]
     lesson, mismatch = Lesson.draw(), (cs.Mismatch(sigma=0.3),)
@@ -288,8 +364,8 @@ def test_on_a_chip_with_mismatch_the_gradient_is_anchored_on_what_it_shows(case:
 
 GAINED = cs.Integrator(gain=0.7, v_unit=3.0, v_rest=-0.2)
 UNITS = {
-    "leaky": (cs.LIF(), cs.LIF(gain=2.5, v_unit=2.0, v_rest=0.3, v_reset=0.3, v_threshold=1.5)),
-    "soft reset": (SOFT_IF, cs.IF(soft_reset=True, gain=2.5, v_unit=2.0, v_rest=0.3, v_reset=0.3, v_threshold=1.5)),
+    circuit: (circuit, dataclasses.replace(circuit, gain=2.5, v_unit=2.0, v_rest=0.3, v_reset=0.3, v_threshold=1.5))
+    for circuit in (LEAKY, SOFT_IF, SOFT_LEAKY)
 }
 
 
@@ -298,7 +374,7 @@ UNITS = {
 def test_the_units_and_gains_of_circuits_change_nothing_but_the_units_of_weights(case: str, batch_norm: bool) -> None:
     """A gain of g takes weights that are g times smaller, and the gradient of these is g times larger."""
     method, circuit, _ = CASES[case]
-    plain, other = UNITS["soft reset" if circuit == SOFT_IF else "leaky"]
+    plain, other = UNITS[circuit]
     gains = [2.5, 2.5, 0.7]
     lesson, snns = Lesson.draw(), (deployed(plain), deployed(other, readout=GAINED))
     np.testing.assert_allclose(*(snn.outputs(lesson.inputs) for snn in snns), rtol=1e-9)
@@ -343,6 +419,37 @@ def test_a_method_gets_what_it_declares_and_no_more(method: type[HostMethod], mo
         assert any(asked[0].v) == ("membranes" in method.reads)
 
 
+DECLARED = {
+    SpikeBackprop: {"spikes", "outputs"},
+    SpikeCount: {"counts", "outputs"},
+    Surrogate: {"spikes", "membranes", "outputs"},
+    Tandem: {"counts", "outputs"},
+    Proxy: {"outputs"},
+}
+
+
+def test_the_methods_declare_what_their_papers_read() -> None:
+    assert {method: set(method.reads) for method in ALL} == DECLARED
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_reading_that_a_method_declares_matters(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, circuit, _ = CASES[case]
+    lesson, readings = Lesson.draw(), _Host._readings
+    plain = updated(deployed(circuit), lesson, method)
+    for name in sorted(method.reads):
+
+        def other(host: _Host, value: Any, twin: Twin, name: str = name) -> Readings:
+            seen = readings(host, value, twin)
+            parts = getattr(seen, name)
+            turned = parts.flip(0) if isinstance(parts, torch.Tensor) else tuple(part.flip(0) for part in parts)
+            return dataclasses.replace(seen, **{name: turned})
+
+        monkeypatch.setattr(_Host, "_readings", other)
+        found = updated(deployed(circuit), lesson, method)
+        assert any(np.abs(ours - theirs).max() > 1e-4 for ours, theirs in zip(found, plain, strict=True)), name
+
+
 def test_reading_what_is_not_declared_is_refused() -> None:
     with pytest.raises(ParameterError, match="does not declare"):
         read(Readings().counts)
@@ -372,11 +479,36 @@ def test_a_method_learns(case: str) -> None:
         (SpikeCount(), cs.IF(), "reset by subtraction"),
         (SpikeBackprop(), cs.LIF(soft_reset=True), "reset to rest"),
         (Tandem(), cs.DPI(), "gather charge and spike"),
+        (Surrogate(), cs.LIF(v_reset=0.2), "v_reset = v_rest"),
+        (Tandem(), cs.IF(soft_reset=True, v_reset=-0.1), "v_reset = v_rest"),
     ],
 )
 def test_neurons_without_a_model_are_refused(case: HostMethod, circuit: Circuit, words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         case.check(circuit)
+
+
+def test_what_is_refused_leaves_the_chip_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a writer began")
+
+    monkeypatch.setattr(Direct, "begin", never)
+    with pytest.raises(ParameterError, match="without leak"):
+        train_in_the_loop(deployed(LEAKY), Lesson.draw(), method=SpikeCount(), progress=False)
+    with pytest.raises(ParameterError, match="label for each"):
+        cs.perturb_in_the_loop(deployed(LEAKY), Lesson(Lesson.draw().inputs, np.zeros(3, int)), progress=False)
+
+
+def test_readings_that_no_chip_shows_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r"reads 'count'; a chip shows: counts, membranes, outputs, spikes"):
+        train_in_the_loop(deployed(LEAKY), Lesson.draw(), method=_Misspelt(), progress=False)
+
+
+class _Misspelt(HostMethod):
+    reads = frozenset({"count"})
+
+    def outputs(self, twin: Twin, seen: Readings) -> torch.Tensor:
+        raise AssertionError
 
 
 def test_bad_arguments_are_refused() -> None:

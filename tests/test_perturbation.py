@@ -1,3 +1,4 @@
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 
 import chipsim as cs
 from chipsim.arrays import to_numpy
-from chipsim.engines import Brian, Engine, Torch, Watch
+from chipsim.engines import Brian, Engine, Torch, Watch, Window
 from chipsim.errors import ParameterError
 from chipsim.streams import stream
 
@@ -43,6 +44,23 @@ def test_a_change_is_the_slope_along_the_perturbation(engine: Engine) -> None:
     (slope,) = torch.autograd.grad(loss, weights)
     expected = -0.1 * (signs * slope.numpy()).sum() * signs
     np.testing.assert_allclose(to_numpy(snn.cells[0].wanted) - before, expected, rtol=1e-5)
+
+
+def test_no_two_presentations_meet_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: list[int] = []
+    original = Torch.run
+
+    def spied(self: Torch, stages: object, windows: Iterable[Window], **kwargs: object) -> None:
+        def noted() -> Iterator[Window]:
+            for window in windows:
+                numbers.extend(window.numbers)
+                yield window
+
+        original(self, stages, noted(), **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Torch, "run", spied)
+    cs.perturb_in_the_loop(deployed(5, 3), lesson(), batch=5, epochs=2, progress=False)
+    assert sorted(numbers) == list(range(2 * 2 * 12))
 
 
 def test_it_learns_a_small_task_from_its_loss_alone(monkeypatch: pytest.MonkeyPatch) -> None:

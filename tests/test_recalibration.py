@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,6 +30,35 @@ def test_a_nominal_chip_is_left_alone(engine: Engine) -> None:
     history = cs.recalibrate(snn, inputs(), rounds=2, progress=False)
     assert not history.writes.any()
     assert not history.deviation.any()
+
+
+@pytest.mark.parametrize("by", ["column", "layer"])
+def test_a_round_is_its_formula(by: Literal["column", "layer"]) -> None:
+    """Rates by the counts of a probe; a rate of 1 is a drive of the threshold, 0.6, and a read-out shows its drive."""
+    snn, shown = deployed(cs.Mismatch(sigma=0.3)), inputs(40)
+    before = [to_numpy(cells.wanted) for cells in snn.cells]
+
+    def moments(chip: cs.Deployment) -> list[tuple[np.ndarray, np.ndarray]]:
+        rates = [
+            chip.present(shown, cs.Record(layer=layer, spikes=list(range(size)))).spikes.values.mean(1)
+            for layer, size in enumerate(SIZES[1:-1])
+        ]
+        values = [*rates, chip.outputs(shown)]
+        if by == "layer":
+            values = [np.repeat(value.reshape(-1, 1), value.shape[1], axis=1) for value in values]
+        return [(value.mean(0), value.std(0)) for value in values]
+
+    pairs = zip(before, moments(snn), moments(deployed()), snn.placement.layers, (0.6, 0.6, 1.0), strict=True)
+    wanted = []
+    for weights, (mean, std), (aim, spread), layer, drive in pairs:
+        gain = np.clip(np.where((std > 1e-6) & (spread > 1e-6), spread / np.maximum(std, 1e-6), 1.0), 0.5, 2.0)
+        changed = gain * weights
+        changed[-layer.bias_rows :] += (aim - gain * mean) * drive / layer.bias_rows
+        wanted.append(changed)
+    cs.recalibrate(snn, shown, by=by, rounds=1, progress=False)
+    for cells, weights, old in zip(snn.cells, wanted, before, strict=True):
+        np.testing.assert_allclose(to_numpy(cells.wanted), weights, rtol=1e-9, atol=1e-12)
+        assert np.abs(weights - old).max() > 1e-3
 
 
 def test_gains_of_columns_win_back_the_gains_of_neurons() -> None:

@@ -22,6 +22,7 @@ from chipsim.wiring import Wiring
 
 T = TypeVar("T")
 READABLE = frozenset({"counts", "spikes", "membranes", "outputs"})
+"""What a host can read from a chip."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,17 +113,26 @@ class HostMethod(Parameters, ABC):
     reads: ClassVar[frozenset[str]]
 
     def check(self, circuit: Circuit) -> None:
-        """Raise ParameterError where the method is wrong for this neuron circuit."""
+        """Raise ParameterError where the method is wrong for this neuron circuit, or reads what no chip shows."""
         if circuit.port != "charge" or circuit.threshold is None:
             raise ParameterError(
                 f"{type(self).__name__} models neurons that gather charge and spike, which {type(circuit).__name__} "
                 "does not"
             )
+        if circuit.nominal().get("v_reset", circuit.rest) != circuit.rest:
+            raise ParameterError(
+                f"{type(self).__name__} models neurons that a spike takes to rest, or lowers by the way from there to "
+                f"the threshold; take {type(circuit).__name__} with v_reset = v_rest"
+            )
+        if unknown := self.reads - READABLE:
+            raise ParameterError(
+                f"{type(self).__name__} reads {min(unknown)!r}; a chip shows: {', '.join(sorted(READABLE))}"
+            )
 
     @abstractmethod
     def outputs(self, twin: Twin, seen: Readings) -> Tensor:
         """Return the sums of the read-outs [batch, outputs]: their values as the chip shows them, or the twin's; their
-        gradient with respect to the twin's weights by the method.
+        gradient with respect to the twin's weights by the method. A layer that no gradient reaches is not written.
         """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:

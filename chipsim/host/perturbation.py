@@ -12,8 +12,8 @@ from torch.nn import functional
 from chipsim.arrays import AnyArray, like, to_numpy
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.host.training import PURPOSE, Trainer, trained
-from chipsim.loop import Adam, Controller, Optimiser
+from chipsim.host.training import PURPOSE, Trainer, checked_labels, trained
+from chipsim.loop import Adam, Optimiser
 from chipsim.quantity import canonical_json
 from chipsim.streams import stream
 from chipsim.writers import Direct, Writer
@@ -36,18 +36,19 @@ def perturb_in_the_loop(
 
         g_ij = (L(W + size D) - L(W - size D)) / (2 size) D_ij        D_ij = +1 or -1, for all weights at once
 
-    L: cross-entropy of softmax(outputs) against the labels of a batch, which is presented twice. Each perturbation is a
-    write like any other, with the device's noise, and clipped like any other; on cells with levels a perturbation below
-    the distance of two levels moves some of them only, while all take the slope. size: in weights, relative to the root
-    mean square of an array's weights at the start; the gradient of each array is scaled alike. Other arguments and what
-    is returned: as `train_in_the_loop`. Raises ParameterError for arguments out of range, arrays of zeros and several
-    chips; ChipsimError when the loss is not finite. Source: simultaneous perturbation, Spall 1992.
+    L: cross-entropy of softmax(outputs) against the labels of a batch, which is presented twice, with noise of its own
+    each time. Each perturbation is a write like any other, with the device's noise, and clipped like any other; on
+    cells with levels a perturbation below the distance of two levels moves some of them only, while all take the slope.
+    size: in weights, relative to the root mean square of an array's weights at the start; the gradient of each array is
+    scaled alike. Other arguments and what is returned: as `train_in_the_loop`. Raises ParameterError for arguments out
+    of range, arrays of zeros and several chips; ChipsimError when the loss is not finite. Source: simultaneous
+    perturbation, Spall 1992.
     """
     if not 0 < size < np.inf:
         raise ParameterError(f"size of a perturbation must be above 0 and finite, not {size!r}")
     writer, optimiser = writer or Direct(), optimiser or Adam()
-    controller = Controller(deployment, writer, optimiser)
-    host = _Perturbing(deployment, controller, epochs * len(samples.inputs), size, seed)
+    labels = checked_labels(deployment, samples, batch, epochs)
+    host = _Perturbing(deployment, writer, optimiser, epochs * len(labels), size, seed)
     parts = {"writer": writer, "optimiser": optimiser}
     return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
         {name: canonical_json(part) for name, part in parts.items()}, method="weight perturbation", size=size
@@ -57,12 +58,14 @@ def perturb_in_the_loop(
 class _Perturbing(Trainer):
     """The perturbation at hand, and the loss that it gave with a plus."""
 
-    def __init__(self, deployment: Deployment, controller: Controller, total: int, size: float, seed: int) -> None:
-        super().__init__(deployment, controller, total)
+    def __init__(
+        self, deployment: Deployment, writer: Writer, optimiser: Optimiser, total: int, size: float, seed: int
+    ) -> None:
         wanted = [to_numpy(cells.wanted) for cells in deployment.cells]
         self.sizes = [size * float(np.sqrt(np.mean(weights**2))) for weights in wanted]
         if not all(self.sizes):
             raise ParameterError("weight perturbation needs arrays whose weights are not all 0")
+        super().__init__(deployment, writer, optimiser, 0, total)
         self.draws = stream(seed, "perturbation")
         self.signs: list[AnyArray] = []
         self.wanted: list[AnyArray] = []
@@ -78,12 +81,12 @@ class _Perturbing(Trainer):
                 places = next(chosen)
                 at_hand[:] = [labels[places]]
                 first, self.done = self.done, self.done + size
-                batch = Batch(inputs=self.deployment.flat(samples.inputs[places]), numbers=range(first, first + size))
+                inputs = self.deployment.flat(samples.inputs[places])
                 self._draw()
                 self.wanted = [cells.wanted for cells in self.deployment.cells]
-                for amount in (1.0, -2.0):
+                for number, amount in ((2 * first, 1.0), (2 * first + size, -2.0)):
                     self._move(amount)
-                    yield batch
+                    yield Batch(inputs=inputs, numbers=range(number, number + size))
 
         self.deployment.run(
             presented(),

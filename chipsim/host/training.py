@@ -61,14 +61,14 @@ def train_in_the_loop(
     no model of, several chips, networks with shortcuts; ChipsimError when the loss is not finite; StoredFileError for
     the checkpoint of another run, or a damaged one.
     """
-    labels = _labels(samples, batch, epochs, deployment.network.sizes[-1])
+    labels = checked_labels(deployment, samples, batch, epochs)
     if batch_norm and (batch == 1 or len(labels) % batch == 1):
         raise ParameterError(
             f"batch_norm needs batches of at least 2 samples, and {len(labels)} in batches of {batch} leave one of 1"
         )
     writer, optimiser = writer or Direct(), optimiser or Adam()
-    controller = Controller(deployment, writer, optimiser, epochs * math.ceil(len(labels) / batch))
-    host = _Host(deployment, method, controller, epochs * len(labels), batch_norm)
+    updates = epochs * math.ceil(len(labels) / batch)
+    host = _Host(deployment, writer, optimiser, updates, epochs * len(labels), method, batch_norm)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
     made_by = {name: canonical_json(part) for name, part in parts.items()}
     kept = None
@@ -84,10 +84,11 @@ def train_in_the_loop(
 class Trainer(ABC):
     """One training: the loss so far, the samples done of `total`, and the controller that writes."""
 
-    def __init__(self, deployment: Deployment, controller: Controller, total: int) -> None:
+    def __init__(self, deployment: Deployment, writer: Writer, optimiser: Optimiser, updates: int, total: int) -> None:
         if len(deployment.chips) > 1:
             raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
-        self.deployment, self.controller, self.total = deployment, controller, total
+        self.deployment, self.total = deployment, total
+        self.controller = Controller(deployment, writer, optimiser, updates)
         self.done, self.loss = 0, 0.0
 
     def clipped(self) -> NDArray[np.float64]:
@@ -111,7 +112,9 @@ class Trainer(ABC):
         """Present `count` batches of `size` samples and learn from them."""
 
 
-def _labels(samples: Samples, batch: int, epochs: int, classes: int) -> NDArray[np.int64]:
+def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs: int) -> NDArray[np.int64]:
+    """Return the labels of samples; raise ParameterError where they, `batch` or `epochs` cannot be."""
+    classes = deployment.network.sizes[-1]
     for name, value in (("batch", batch), ("epochs", epochs)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -136,7 +139,7 @@ def trained(
     checkpoint: Checkpoint | None = None,
 ) -> xr.Dataset:
     """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
-    labels = _labels(samples, batch, epochs, host.deployment.network.sizes[-1])
+    labels = checked_labels(host.deployment, samples, batch, epochs)
     losses, writes = np.zeros(0), np.zeros((0, len(host.controller.writes)))
     clipped = writes
     if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes, clipped))) is not None:
@@ -181,20 +184,28 @@ class _Host(Trainer):
     """A training by a method: what was read of the batch at hand."""
 
     def __init__(
-        self, deployment: Deployment, method: HostMethod, controller: Controller, total: int, batch_norm: bool
+        self,
+        deployment: Deployment,
+        writer: Writer,
+        optimiser: Optimiser,
+        updates: int,
+        total: int,
+        method: HostMethod,
+        batch_norm: bool,
     ) -> None:
-        super().__init__(deployment, controller, total)
         if any(layer.shortcut is not None for layer in deployment.network.layers):
             raise ParameterError("host methods have no twin of networks with shortcuts")
         method.check(deployment.chip.design.circuit)
+        super().__init__(deployment, writer, optimiser, updates, total)
         self.method = method
         self.norms: list[Normalised | None] = [None] * len(deployment.stages)
         if batch_norm:
-            controller.states[:-1] = [None] * len(controller.states[:-1])  # the optimiser's memory is with the norms
+            states = self.controller.states
+            states[:-1] = [None] * len(states[:-1])  # the optimiser's memory is with the norms
             *hidden, _ = (self._layer(index) for index in range(len(deployment.stages)))
             for index, layer in enumerate(hidden):
                 rows = layer.weights.detach()[: -layer.bias_rows]
-                self.norms[index] = Normalised.of(rows, layer.threshold, controller.optimiser)
+                self.norms[index] = Normalised.of(rows, layer.threshold, optimiser)
         self.shown: list[list[StageState]] = []
 
     def snapshot(self) -> Any:
