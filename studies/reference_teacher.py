@@ -120,6 +120,11 @@ def engine(settings: Settings) -> Engine:
     return ENGINES[str(settings.options["engine"])]()
 
 
+def place(settings: Settings) -> str:
+    """Return where a run's teacher computes: on the engine's device."""
+    return str(getattr(engine(settings), "device", "cpu"))
+
+
 def optimiser(settings: Settings) -> cs.Adam:
     """Return the optimiser of a run."""
     options = settings.options

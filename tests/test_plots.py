@@ -119,6 +119,8 @@ CASES = xr.Dataset(
         "published": (("chip", "case"), [[0.984, 0.9456, np.nan]] * 2, ONE),
         "mark": (("chip", "case"), [[0.984, 0.915, np.nan]] * 2, ONE),
         "epochs": (("chip", "case"), [[3, 4, 0]] * 2, ONE),
+        "recalled": (("chip", "case"), [[False, True, True]] * 2, ONE),
+        "full": (("chip", "case"), [[False, True, False]] * 2, ONE),
     },
     coords={"chip": [0, 1], "case": ["spike-count", "proxy", "conversion"]},
 )
@@ -144,9 +146,9 @@ def test_headlines_say_which_marks_were_reached() -> None:
     half = 12.7062047 * 0.01 / 2  # Student's t of two values 0.01 apart: s / sqrt(2) = 0.005
     np.testing.assert_allclose(numbers["high"].sel(case="spike-count"), 0.985 + half)
     said = plots.words("headlines", CASES)
-    assert re.search(r"spike-count +98.50 .* 98.40 +reached +99.00 +98.40 +3", said)
-    assert re.search(r"proxy +91.00 .* 91.50 +MISSED +93.00 +94.56 +4", said)
-    assert re.search(r"conversion +96.00 \S+ .*- +98.00 +- +0", said.replace("  ", " ").replace("  ", " "))
+    assert re.search(r"spike-count +scaled +98.50 .* 98.40 +reached +99.00 +98.40 +3", said)
+    assert re.search(r"proxy +full +91.00 .* 91.50 +MISSED +93.00 +~94.56 +4", said)
+    assert re.search(r"conversion +scaled +96.00 \S+ .*- +98.00 +- +0", said.replace("  ", " ").replace("  ", " "))
 
 
 def test_non_idealities_are_means_over_chips_by_kind_model_and_level() -> None:

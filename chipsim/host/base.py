@@ -190,7 +190,9 @@ def rate(layer: TwinLayer, drive: Tensor, window: int) -> Tensor:
 
     IF:  T I / theta      LIF with a reset to rest:  T / (tau ln(1 + theta / (R I - theta)))    R = 1 / (1 - leak)
 
-    tau in steps; the LIF's formula is smoothed by a softplus in place of the rectifier. Source: Wu et al. 2021.
+    tau in steps; the LIF's formula is smoothed by a softplus (of a sharpness of 10, a choice) in place of the
+    rectifier. The IF's is that of a reset by subtraction, the LIF's that of a reset to rest; other neurons without leak
+    fire less, and other leaky ones more. Source: Wu et al. 2021, that of the LIF as recalled.
     """
     if layer.leak == 1.0:
         return drive * (window / layer.threshold)

@@ -22,8 +22,8 @@ class SpikeBackprop(HostMethod):
         ds[t] / du[t] = k / theta at a spike, else 0        du[t+1] / du[t] = 1 - s[t]
         k = 1[F > 1e-3] + ln(leak) F / N        F = sum over spikes of leak^(T - t_spike)        N: number of spikes
 
-    The loss is half the squared error of outputs / T against one-hot labels, a mean over the batch.
-    Source: Lee et al. 2020.
+    The loss is half the squared error of outputs / T against one-hot labels, a mean over the batch (published: a sum).
+    The read-out is the chip's, without leak as a rule, where the published one leaks. Source: Lee et al. 2020.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"spikes", "outputs"})

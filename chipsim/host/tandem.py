@@ -16,7 +16,8 @@ class Tandem(HostMethod):
         a_l = max(0, rate(W_l c_{l-1} / T + b_l))     c_l: counts of the chip, with the gradient of a_l
         outputs = W_L c_{L-1} + T b_L                 as the chip shows them, with the gradient of the twin
 
-    The error reaches earlier layers through f'(a_l) alone: no time is unrolled. Source: Wu et al. 2021.
+    The error reaches earlier layers through f'(a_l) alone: no time is unrolled. The outputs are read for the loss.
+    Source: Wu et al. 2021.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"counts", "outputs"})

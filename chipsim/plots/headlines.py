@@ -11,13 +11,14 @@ from chipsim.plots.curves import COLOURS
 from chipsim.results import interval
 
 SIZE = (7.6, 4.8)
-NEEDED = ("accuracy", "ann", "published", "mark", "epochs")
+NEEDED = ("accuracy", "ann", "published", "recalled", "mark", "full", "epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headlines:
     """The numbers of a figure, as variables over case: mean, low, high (95 % confidence interval of the mean over
-    chips), ann, published, mark; dots (chip, case); epochs.
+    chips), ann, published, mark; dots (chip, case); epochs; recalled: whether the published score was not looked up;
+    full: whether the network is the published one.
     """
 
     numbers: xr.Dataset
@@ -52,28 +53,34 @@ def draw(axes: Any, data: Headlines) -> None:
     }
     for label, (name, style) in shown.items():
         axes.scatter(100 * numbers[name], rows, label=label, **({"s": 34} | style))
-    axes.set_yticks(rows, [str(name) for name in numbers["case"].values])
+    axes.set_yticks(rows, [f"{name}{' *' * bool(numbers['full'].sel(case=name))}" for name in numbers["case"].values])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("accuracy [%]")
+    axes.set_xlabel("accuracy [%]" + "        * the published network" * bool(numbers["full"].any()))
     axes.legend(fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
     if data.title:
         axes.figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")
 
 
 def words(data: Headlines) -> str:
-    """A table: of each case the mean with its interval, the mark and whether it was reached, its ANN, what is
-    published.
+    """A table: of each case the network, the mean with its interval, the mark and whether it was reached, its ANN, what
+    is published.
     """
-    lines = [f"{'case':24}{'mean':>8}{'interval':>16}{'mark':>8}{'':>9}{'own ANN':>9}{'published':>11}{'epochs':>8}"]
+    lines = [
+        "network: scaled, or full as published; published scores with a ~ were recalled, not looked up",
+        f"{'case':24}{'network':>8}{'mean':>8}{'interval':>16}{'mark':>8}{'':>9}{'own ANN':>9}{'published':>11}"
+        f"{'epochs':>8}",
+    ]
     for case in data.numbers["case"].values:
         part = {name: float(values.sel(case=case)) for name, values in data.numbers.items() if name != "dots"}
         said = {
             name: "-" if np.isnan(value) else f"{100 * value:.2f}" for name, value in part.items() if name != "epochs"
         }
         met = "" if np.isnan(part["mark"]) else "reached" if part["mean"] >= part["mark"] - 1e-9 else "MISSED"
+        published = "~" * bool(part["recalled"] and said["published"] != "-") + said["published"]
         lines.append(
-            f"{case:24}{said['mean']:>8}{said['low'] + '..' + said['high']:>16}{said['mark']:>8}{met:>9}"
-            f"{said['ann']:>9}{said['published']:>11}{part['epochs']:8.0f}"
+            f"{case:24}{'full' if part['full'] else 'scaled':>8}{said['mean']:>8}"
+            f"{said['low'] + '..' + said['high']:>16}{said['mark']:>8}{met:>9}"
+            f"{said['ann']:>9}{published:>11}{part['epochs']:8.0f}"
         )
     return "\n".join(lines)
