@@ -15,6 +15,8 @@ from chipsim.results import REPEATS, spread
 # Okabe & Ito (2008): told apart with any colour vision; markers tell the lines apart without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MANY = 5
+"""Categories above which their names are broken into lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,11 +159,16 @@ def _smallest_gap(positions: NDArray[np.float64]) -> float:
     return float(gaps[gaps > 0].min()) if (gaps > 0).any() else 0.0
 
 
+def _labels(names: NDArray[Any]) -> list[str]:
+    """Names of categories, broken at their hyphens where there are many."""
+    return [str(name).replace("-", "-\n") if len(names) > MANY else str(name) for name in names]
+
+
 def _finish(axes: Any, numbers: Curves, positions: NDArray[np.float64], categorical: bool) -> None:
     """Axes, legend and title."""
     values = numbers.lines[numbers.x].values
     if len(positions) <= 12:
-        axes.set_xticks(positions, [str(value) if categorical else f"{value:g}" for value in values])
+        axes.set_xticks(positions, _labels(values) if categorical else [f"{value:g}" for value in values])
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(numbers.x_label)
     axes.set_ylabel(numbers.y_label)
