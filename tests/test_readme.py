@@ -1,9 +1,15 @@
-"""The README is true: its code blocks run, and its commands exist."""
+"""The README is true: its code blocks run, its commands exist, and its tables say what the stored datasets hold."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from chipsim.results import interval
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -37,3 +43,65 @@ def test_shell_blocks_name_real_commands():
 def test_paths_named_in_the_readme_exist():
     for path in re.findall(r"\]\(((?!http)[^)#]+)\)", README.read_text()):
         assert (README.parent / path).exists(), path
+
+
+def accuracy(name):
+    """Accuracies of a stored dataset [%]."""
+    with xr.open_dataset(README.parent / "studies" / "results" / f"{name}.h5", engine="h5netcdf") as dataset:
+        return 100 * dataset["accuracy"].load()
+
+
+def row(start, below="Measured"):
+    """The cells of the first table row below a heading that begins so."""
+    lines = README.read_text().split(f"# {below}\n")[1].splitlines()
+    line = next(line for line in lines if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def test_mismatch_before_and_after_learning_is_what_is_stored():
+    means = accuracy("accuracy_vs_mismatch").mean("chip")
+    said = re.findall(
+        r"([\d.]+): ([\d.]+) → ([\d.]+) %", row("Fashion-MNIST, 8 chips, before → after learning on the chip")[0]
+    )
+    assert len(said) == means.sizes["sigma"]
+    for sigma, *ends in said:
+        found = means.sel(sigma=float(sigma)).sel(stage=["before", "after"]).values
+        np.testing.assert_allclose(found, [float(end) for end in ends], atol=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("name", "approach"),
+    [
+        ("surrogate gradients", "surrogate"),
+        ("spike-count learning", "spike-count"),
+        ("tandem learning", "tandem"),
+        ("proxy learning", "proxy"),
+        ("spike-based back-propagation", "spike-backprop"),
+        ("LTL offline", "ltl-offline"),
+        ("LTL online", "ltl-online"),
+    ],
+)
+def test_losses_beside_brainscales_are_those_stored(name, approach):
+    cells = row(name, "What does a chip lose beside BrainScaleS-2?")
+    for dataset, ends, loss in (("mnist", *cells[:2]), ("fashion_mnist", *cells[2:])):
+        found = accuracy(f"against_brainscales2_{dataset}").sel(approach=approach)
+        software, chip = found.sel(place="software"), found.sel(place="chip")
+        limits = interval(software - chip)
+        said = [float(number) for number in re.findall(r"-?[\d.]+", f"{ends} {loss}")]
+        stored = [software.mean(), chip.mean(), (software - chip).mean(), limits["low"], limits["high"]]
+        np.testing.assert_allclose([float(value) for value in stored], said, atol=0.0501)
+        np.testing.assert_allclose([float(value) for value in stored[:3]], said[:3], atol=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("start", "case"),
+    [
+        ("spike-count learning, MNIST", "spike-count-mnist"),
+        ("tandem learning, Fashion-MNIST", "tandem-fashion"),
+        ("spike-based back-propagation, MNIST", "spike-backprop-mnist"),
+        ("proxy learning, Fashion-MNIST", "proxy-fashion"),
+    ],
+)
+def test_headlines_are_those_stored(start, case):
+    reached = float(accuracy("headlines").sel(case=case).mean())
+    assert row(start)[2] == f"{reached:.2f} %"
