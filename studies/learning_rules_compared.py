@@ -55,6 +55,8 @@ def trial(trial: Trial) -> xr.Dataset:
     if key not in _before:
         _before[key] = snn.accuracy(judged)
     before = _before[key]
+    kernels = bool(found.teacher.model.convolutions)
+    rate = method.kernel_lr if kernels else method.lr
     lesson = Lesson(
         snn=snn,
         teacher=found.teacher,
@@ -62,7 +64,8 @@ def trial(trial: Trial) -> xr.Dataset:
         epochs=epochs,
         percentile=percentile,
         seed=trial.chip,
-        lr=method.lr * float(trial.point["pace"]),
+        lr=None if rate is None else rate * float(trial.point["pace"]),
+        relative=kernels,
     )
     method.train(lesson)
     after = snn.accuracy(judged) if method.learns else before
@@ -75,7 +78,13 @@ def trial(trial: Trial) -> xr.Dataset:
                 samples * epochs * method.learns,
                 named("learning samples taken, repeats included"),
             ),
-            "lr": ((), lesson.lr, named("learning rate of Adam at its start, in weights, where a method has one")),
+            "lr": (
+                (),
+                np.nan if lesson.lr is None else lesson.lr,
+                named(
+                    "learning rate of Adam at its start, in weights, or in root mean squares of them with convolutions"
+                ),
+            ),
             **made_of(snn),
         },
         coords={"stage": np.array(STAGES)},

@@ -4,7 +4,9 @@ Every method starts from the same teacher's network on the same die; noise-aware
 Learning rates are Adam's, in weights; they were chosen in steps of about 3 on the validation split of Fashion-MNIST at
 sigma 0.3, for 784-512-512-10 and 6,400 samples, on dies that no study has: `studies/results/learning_rates.h5` has each
 beside three times and down to a hundredth as much. No rate there lets the delta rule, DECOLLE or spike-based
-back-propagation win anything; theirs costs a tenth or two of a point.
+back-propagation win anything; theirs costs a tenth or two of a point. Those for convolutions were chosen likewise, by
+one die and 2,000 images, for 32C3-64C3s2-128C3s2-256-10: `studies/results/learning_rates_cnn.h5` has each beside a
+third and three times as much, or more.
 """
 
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import chipsim as cs
 from chipsim.circuits import Circuit
+from chipsim.errors import ParameterError
 from chipsim.host import HostMethod
 from chipsim.learning import Labelled, Targets
 from chipsim.rules import Rule
@@ -25,7 +28,9 @@ ROUNDS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """What a method may use: the deployment, samples in `epochs` passes, their teacher, and a seed for their order."""
+    """What a method may use: the deployment, samples in `epochs` passes, their teacher, a seed for their order, and a
+    learning rate, relative to the size of each array's weights or not; None where no rate was chosen.
+    """
 
     snn: cs.Deployment
     teacher: Teacher
@@ -33,11 +38,18 @@ class Lesson:
     epochs: int
     percentile: float
     seed: int
-    lr: float
+    lr: float | None
+    relative: bool = False
 
     @property
     def adam(self) -> cs.Adam:
-        return cs.Adam(lr=self.lr, final=0.0)
+        if self.lr is None:
+            chosen = (name for name, method in METHODS.items() if method.kernel_lr is not None)
+            raise ParameterError(
+                "no learning rate was chosen for this approach on a network with convolutions; take of approaches: "
+                f"{', '.join(chosen)}, those that need none, or network=mlp"
+            )
+        return cs.Adam(lr=self.lr, relative=self.relative, final=0.0)
 
 
 def _nothing(lesson: Lesson) -> None:
@@ -46,16 +58,18 @@ def _nothing(lesson: Lesson) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to win a chip back: what it does, the neurons that it needs, and its learning rate.
+    """A way to win a chip back: what it does, the neurons that it needs, and its learning rates.
 
-    noise: how noisily its teacher is trained, relative to the mismatch of the chip. unit_outputs: whether the read-out
-    is scaled so that outputs of the right class are about 1, as a squared error against one-hot labels needs; it
-    changes no prediction.
+    lr: for dense networks, in weights; kernel_lr: for those with convolutions, in root mean squares of each array's
+    weights, None where none was chosen. noise: how noisily its teacher is trained, relative to the mismatch of the
+    chip. unit_outputs: whether the read-out is scaled so that outputs of the right class are about 1, as a squared
+    error against one-hot labels needs; it changes no prediction.
     """
 
     train: Callable[[Lesson], object] = _nothing
     circuit: Circuit = LEAKY
     lr: float = 1e-3
+    kernel_lr: float | None = None
     noise: float = 0.0
     unit_outputs: bool = False
 
@@ -126,12 +140,12 @@ METHODS: dict[str, Method] = {
     "read-out": Method(train=_rule(cs.LocalTandem(), layers=(-1,))),
     "weight-perturbation": Method(train=_perturbed, lr=1e-4),
     "decolle": Method(train=_rule(cs.Decolle()), lr=1e-5),
-    "ltl-online": Method(train=_rule(cs.LocalTandem())),
+    "ltl-online": Method(train=_rule(cs.LocalTandem()), kernel_lr=0.1),
     "ltl-offline": Method(train=_rule(cs.LocalTandemOffline())),
     "ltl-trace": Method(train=_rule(cs.LocalTandemTrace())),
-    "tandem": Method(train=_host(cs.Tandem()), lr=3e-5),
-    "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True), lr=3e-5),
-    "spike-backprop": Method(train=_host(cs.SpikeBackprop()), lr=3e-6, unit_outputs=True),
-    "proxy": Method(train=_host(cs.Proxy()), lr=3e-5),
+    "tandem": Method(train=_host(cs.Tandem()), lr=3e-5, kernel_lr=1e-2),
+    "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True), lr=3e-5, kernel_lr=3e-3),
+    "spike-backprop": Method(train=_host(cs.SpikeBackprop()), lr=3e-6, kernel_lr=3e-3, unit_outputs=True),
+    "proxy": Method(train=_host(cs.Proxy()), lr=3e-5, kernel_lr=3e-3),
     "surrogate": Method(train=_host(cs.Surrogate()), lr=3e-5),
 }

@@ -1,5 +1,6 @@
 """The studies that compare ways of learning do on the chip what their names say."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import chipsim as cs
+from chipsim.errors import ParameterError
 from chipsim.host import HostMethod
 from chipsim.study import run
 from studies import against_brainscales2, headlines, learning_rules_compared, methods
@@ -72,6 +74,13 @@ def test_baselines_do_what_their_names_say(lesson, monkeypatch):
     assert [METHODS[name].noise for name in ("conversion", "noise-aware")] == [0.0, 1.0]
     assert not METHODS["conversion"].learns
     assert not METHODS["noise-aware"].learns
+
+
+def test_networks_with_convolutions_have_rates_of_their_own(lesson):
+    relative = dataclasses.replace(lesson, relative=True)
+    assert relative.adam == cs.Adam(lr=0.25, relative=True, final=0.0)
+    with pytest.raises(ParameterError, match="take of approaches: ltl-online, tandem"):
+        METHODS["delta"].train(dataclasses.replace(relative, lr=METHODS["delta"].kernel_lr))
 
 
 def test_a_read_out_of_unit_outputs_predicts_the_same(lesson):
