@@ -105,3 +105,23 @@ def test_losses_beside_brainscales_are_those_stored(name, approach):
 def test_headlines_are_those_stored(start, case):
     reached = float(accuracy("headlines").sel(case=case).mean())
     assert row(start)[2] == f"{reached:.2f} %"
+
+
+def test_learning_from_random_weights_is_what_is_stored():
+    cell = row("Local Tandem Learning from random weights, ideal chip, 5 epochs, 3 seeds")[0]
+    said = dict(zip(("fashion_mnist", "mnist"), re.findall(r"online ([\d.]+), offline ([\d.]+) %", cell), strict=True))
+    for dataset, reached in said.items():
+        found = accuracy(f"ltl_from_scratch_{dataset}").isel(epoch=-1).mean("chip").sel(form=["online", "offline"])
+        np.testing.assert_allclose(found, [float(value) for value in reached], atol=0.0051)
+
+
+def test_the_small_networks_comparison_is_what_is_stored():
+    text = README.read_text().split("With 32C3-64C3s2-128C3s2-256-10, on 3 chips")[1].split("###")[0]
+    learned = accuracy("learning_rules_compared_cnn").isel(pace=0).sel(sigma=0.3, stage="after")
+    order = ("ltl-online", "spike-count", "tandem", "proxy", "spike-backprop")
+    said = re.findall(r"([\d.]+) for\b[^(;]*? \(([\d.]+)\s+to\s+([\d.]+)\)", text)
+    assert len(said) == len(order)
+    for approach, numbers in zip(order, said, strict=True):
+        found = learned.sel(approach=approach)
+        stored = [float(found.mean()), *(float(interval(found)[end]) for end in ("low", "high"))]
+        np.testing.assert_allclose(stored, [float(number) for number in numbers], atol=0.0501)
