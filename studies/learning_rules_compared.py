@@ -56,7 +56,6 @@ def trial(trial: Trial) -> xr.Dataset:
         _before[key] = snn.accuracy(judged)
     before = _before[key]
     kernels = bool(found.teacher.model.convolutions)
-    rate = method.kernel_lr if kernels else method.lr
     lesson = Lesson(
         snn=snn,
         teacher=found.teacher,
@@ -64,7 +63,7 @@ def trial(trial: Trial) -> xr.Dataset:
         epochs=epochs,
         percentile=percentile,
         seed=trial.chip,
-        lr=None if rate is None else rate * float(trial.point["pace"]),
+        lr=(method.kernel_lr if kernels else method.lr) * float(trial.point["pace"]),
         relative=kernels,
     )
     method.train(lesson)
@@ -80,7 +79,7 @@ def trial(trial: Trial) -> xr.Dataset:
             ),
             "lr": (
                 (),
-                np.nan if lesson.lr is None else lesson.lr,
+                lesson.lr,
                 named(
                     "learning rate of Adam at its start, in weights, or in root mean squares of them with convolutions"
                 ),

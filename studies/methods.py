@@ -9,6 +9,7 @@ one die and 2,000 images, for 32C3-64C3s2-128C3s2-256-10: `studies/results/learn
 third and three times as much, or more.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ ROUNDS = 8
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What a method may use: the deployment, samples in `epochs` passes, their teacher, a seed for their order, and a
-    learning rate, relative to the size of each array's weights or not; None where no rate was chosen.
+    learning rate, relative to the size of each array's weights or not; NaN where no rate was chosen.
     """
 
     snn: cs.Deployment
@@ -38,13 +39,13 @@ class Lesson:
     epochs: int
     percentile: float
     seed: int
-    lr: float | None
+    lr: float
     relative: bool = False
 
     @property
     def adam(self) -> cs.Adam:
-        if self.lr is None:
-            chosen = (name for name, method in METHODS.items() if method.kernel_lr is not None)
+        if math.isnan(self.lr):
+            chosen = (name for name, method in METHODS.items() if not math.isnan(method.kernel_lr))
             raise ParameterError(
                 "no learning rate was chosen for this approach on a network with convolutions; take of approaches: "
                 f"{', '.join(chosen)}, those that need none, or network=mlp"
@@ -61,7 +62,7 @@ class Method:
     """A way to win a chip back: what it does, the neurons that it needs, and its learning rates.
 
     lr: for dense networks, in weights; kernel_lr: for those with convolutions, in root mean squares of each array's
-    weights, None where none was chosen. noise: how noisily its teacher is trained, relative to the mismatch of the
+    weights, NaN where none was chosen. noise: how noisily its teacher is trained, relative to the mismatch of the
     chip. unit_outputs: whether the read-out is scaled so that outputs of the right class are about 1, as a squared
     error against one-hot labels needs; it changes no prediction.
     """
@@ -69,7 +70,7 @@ class Method:
     train: Callable[[Lesson], object] = _nothing
     circuit: Circuit = LEAKY
     lr: float = 1e-3
-    kernel_lr: float | None = None
+    kernel_lr: float = math.nan
     noise: float = 0.0
     unit_outputs: bool = False
 
