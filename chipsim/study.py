@@ -68,11 +68,16 @@ def _prepare_nothing(settings: Settings) -> None:
     """Do nothing before the trials."""
 
 
+def _answers_all(trial: Trial) -> None:
+    """Refuse no trial."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A question, its grid, and the functions that answer it for one chip at one point.
 
     design: returns the parameters whose canonical JSON and hash tell one design from another in the stored file.
+    check: raises ParameterError for a trial that the study cannot answer; each is asked for before anything runs.
     prepare: runs once before the trials, in a worker too (trains the teacher, so that trials find it stored).
     trial: returns a dataset with the schema's dimensions, units and long names, coordinates only along dimensions.
     options: what is fixed within a run, such as the number of learning samples; each a Factor of one value.
@@ -86,6 +91,7 @@ class Study:
     datasets: tuple[str, ...]
     design: Callable[[Settings], Any]
     trial: Callable[[Trial], xr.Dataset]
+    check: Callable[[Trial], None] = _answers_all
     prepare: Callable[[Settings], None] = _prepare_nothing
     options: tuple[Factor, ...] = ()
     figure: str = "degradation"
@@ -130,7 +136,10 @@ def plan(
     factors: Mapping[str, Sequence[Value]] | None = None,
     options: Mapping[str, Value] | None = None,
 ) -> Manifest:
-    """Say what a run holds. What is not given is as `stored`, else the default; the stored grid only grows."""
+    """Say what a run holds. What is not given is as `stored`, else the default; the stored grid only grows.
+
+    Raises ParameterError for what the study does not know or cannot answer.
+    """
     dataset = dataset or (stored.dataset if stored else study.datasets[0])
     if dataset not in study.datasets:
         raise ParameterError(f"study {study.name} knows no data set {dataset!r}; {suggest(dataset, study.datasets)}")
@@ -142,7 +151,7 @@ def plan(
     if chips is not None or not seeds:
         seeds |= set(chip_seeds(seed, CHIPS if chips is None else chips))
     grid = {"chip": tuple(sorted(seeds, key=int)), **_grid(study, stored, factors or {})}
-    return Manifest(
+    manifest = Manifest(
         study=study.name,
         question=study.question,
         dataset=dataset,
@@ -154,6 +163,9 @@ def plan(
         figure=study.figure,
         table=study.table,
     )
+    for point in manifest.points():
+        study.check(Trial(chip=int(point["chip"]), point=_without_chip(point), settings=settings))
+    return manifest
 
 
 def _options(study: Study, stored: Manifest | None, given: Mapping[str, Value]) -> dict[str, Value]:

@@ -38,6 +38,17 @@ OPTIONS = (
 """The options of a study that learns at the rates of `studies.methods`."""
 
 
+def _rate(trial: Trial) -> tuple[float, bool]:
+    """Return the learning rate of a trial, and whether it is relative to weights; see `Lesson`."""
+    kernels = trial.settings.options["network"] != "mlp"
+    return METHODS[str(trial.point["approach"])].rate(kernels=kernels) * float(trial.point["pace"]), kernels
+
+
+def check(trial: Trial) -> None:
+    """Refuse an approach without a learning rate for the network."""
+    _rate(trial)
+
+
 def trial(trial: Trial) -> xr.Dataset:
     """Measure one chip with one method at one sigma, before and after learning."""
     options, method = trial.settings.options, METHODS[str(trial.point["approach"])]
@@ -55,7 +66,7 @@ def trial(trial: Trial) -> xr.Dataset:
     if key not in _before:
         _before[key] = snn.accuracy(judged)
     before = _before[key]
-    kernels = bool(found.teacher.model.convolutions)
+    rate, relative = _rate(trial)
     lesson = Lesson(
         snn=snn,
         teacher=found.teacher,
@@ -63,8 +74,8 @@ def trial(trial: Trial) -> xr.Dataset:
         epochs=epochs,
         percentile=percentile,
         seed=trial.chip,
-        lr=(method.kernel_lr if kernels else method.lr) * float(trial.point["pace"]),
-        relative=kernels,
+        lr=rate,
+        relative=relative,
     )
     method.train(lesson)
     after = snn.accuracy(judged) if method.learns else before
@@ -79,7 +90,7 @@ def trial(trial: Trial) -> xr.Dataset:
             ),
             "lr": (
                 (),
-                lesson.lr,
+                rate,
                 named(
                     "learning rate of Adam at its start, in weights, or in root mean squares of them with convolutions"
                 ),
@@ -103,6 +114,7 @@ STUDY = Study(
     options=OPTIONS,
     datasets=FASHION_FIRST,
     design=design,
+    check=check,
     prepare=prepare,
     trial=trial,
     figure="comparison",

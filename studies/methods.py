@@ -30,7 +30,7 @@ ROUNDS = 8
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What a method may use: the deployment, samples in `epochs` passes, their teacher, a seed for their order, and a
-    learning rate, relative to the size of each array's weights or not; NaN where no rate was chosen.
+    learning rate, relative to the size of each array's weights or not.
     """
 
     snn: cs.Deployment
@@ -44,12 +44,6 @@ class Lesson:
 
     @property
     def adam(self) -> cs.Adam:
-        if math.isnan(self.lr):
-            chosen = (name for name, method in METHODS.items() if not math.isnan(method.kernel_lr))
-            raise ParameterError(
-                "no learning rate was chosen for this approach on a network with convolutions; take of approaches: "
-                f"{', '.join(chosen)}, those that need none, or network=mlp"
-            )
         return cs.Adam(lr=self.lr, relative=self.relative, final=0.0)
 
 
@@ -61,15 +55,15 @@ def _nothing(lesson: Lesson) -> None:
 class Method:
     """A way to win a chip back: what it does, the neurons that it needs, and its learning rates.
 
-    lr: for dense networks, in weights; kernel_lr: for those with convolutions, in root mean squares of each array's
-    weights, NaN where none was chosen. noise: how noisily its teacher is trained, relative to the mismatch of the
-    chip. unit_outputs: whether the read-out is scaled so that outputs of the right class are about 1, as a squared
-    error against one-hot labels needs; it changes no prediction.
+    lr: for dense networks, in weights, NaN for a method that takes none; kernel_lr: for those with convolutions, in
+    root mean squares of each array's weights, NaN where none was chosen. noise: how noisily its teacher is trained,
+    relative to the mismatch of the chip. unit_outputs: whether the read-out is scaled so that outputs of the right
+    class are about 1, as a squared error against one-hot labels needs; it changes no prediction.
     """
 
     train: Callable[[Lesson], object] = _nothing
     circuit: Circuit = LEAKY
-    lr: float = 1e-3
+    lr: float = math.nan
     kernel_lr: float = math.nan
     noise: float = 0.0
     unit_outputs: bool = False
@@ -78,6 +72,19 @@ class Method:
     def learns(self) -> bool:
         """Whether anything is done on the chip."""
         return self.train is not _nothing
+
+    def rate(self, *, kernels: bool) -> float:
+        """Return the learning rate for a network, with convolutions or without; NaN for a method that takes none.
+
+        Raises ParameterError where the method takes one and none was chosen.
+        """
+        if kernels and math.isnan(self.kernel_lr) and not math.isnan(self.lr):
+            fit = (name for name, other in METHODS.items() if math.isnan(other.kernel_lr) == math.isnan(other.lr))
+            raise ParameterError(
+                "no learning rate was chosen for this approach on a network with convolutions; take of approaches: "
+                f"{', '.join(fit)}; or network=mlp"
+            )
+        return self.kernel_lr if kernels else self.lr
 
 
 def _rule(rule: Rule, layers: tuple[int, ...] | None = None) -> Callable[[Lesson], object]:
@@ -138,12 +145,12 @@ METHODS: dict[str, Method] = {
     "recalibration-layer": Method(train=_recalibrated("layer")),
     "recalibration-column": Method(train=_recalibrated("column")),
     "delta": Method(train=_rule(cs.Delta()), lr=3e-6, unit_outputs=True),
-    "read-out": Method(train=_rule(cs.LocalTandem(), layers=(-1,))),
+    "read-out": Method(train=_rule(cs.LocalTandem(), layers=(-1,)), lr=1e-3),
     "weight-perturbation": Method(train=_perturbed, lr=1e-4),
     "decolle": Method(train=_rule(cs.Decolle()), lr=1e-5),
-    "ltl-online": Method(train=_rule(cs.LocalTandem()), kernel_lr=0.1),
-    "ltl-offline": Method(train=_rule(cs.LocalTandemOffline())),
-    "ltl-trace": Method(train=_rule(cs.LocalTandemTrace())),
+    "ltl-online": Method(train=_rule(cs.LocalTandem()), lr=1e-3, kernel_lr=0.1),
+    "ltl-offline": Method(train=_rule(cs.LocalTandemOffline()), lr=1e-3),
+    "ltl-trace": Method(train=_rule(cs.LocalTandemTrace()), lr=1e-3),
     "tandem": Method(train=_host(cs.Tandem()), lr=3e-5, kernel_lr=1e-2),
     "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True), lr=3e-5, kernel_lr=3e-3),
     "spike-backprop": Method(train=_host(cs.SpikeBackprop()), lr=3e-6, kernel_lr=3e-3, unit_outputs=True),

@@ -107,6 +107,21 @@ def test_plan_refuses(asked: dict[str, Any], sentence: str, toy: Study) -> None:
         plan(toy, **asked)
 
 
+def _no_chip_of_one(trial: Trial) -> None:
+    if trial.chip == 1 and trial.point["sigma"] == trial.settings.options["samples"] - 7:
+        raise ParameterError("chip 1 has no such sigma")
+
+
+def test_plan_refuses_a_trial_that_the_study_refuses(toy: Study, tmp_path: Path) -> None:
+    study = dataclasses.replace(toy, check=_no_chip_of_one)
+    asked: dict[str, Any] = {"factors": {"sigma": [0.0]}, "options": {"samples": 7}}
+    assert plan(study, chips=1, **asked) == plan(toy, chips=1, **asked)
+    with pytest.raises(ParameterError, match="chip 1 has no such sigma"):
+        run(study, out=tmp_path / "out.h5", chips=2, progress=False, **asked)
+    assert not (tmp_path / "out.h5.trials").exists()
+    assert not marks(tmp_path / "marks", "")
+
+
 def test_plan_extends_what_is_stored_whatever_the_order(toy: Study) -> None:
     first = plan(toy, chips=2, seed=1, dataset="mnist", factors={"sigma": [0.3]}, options={"samples": 7})
     assert plan(toy, first) == first, "what is not given stays as stored"

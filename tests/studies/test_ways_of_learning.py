@@ -79,8 +79,16 @@ def test_baselines_do_what_their_names_say(lesson, monkeypatch):
 def test_networks_with_convolutions_have_rates_of_their_own(lesson):
     relative = dataclasses.replace(lesson, relative=True)
     assert relative.adam == cs.Adam(lr=0.25, relative=True, final=0.0)
-    with pytest.raises(ParameterError, match="take of approaches: ltl-online, tandem"):
-        METHODS["delta"].train(dataclasses.replace(relative, lr=METHODS["delta"].kernel_lr))
+    assert METHODS["ltl-online"].rate(kernels=True) == METHODS["ltl-online"].kernel_lr != METHODS["ltl-online"].lr
+    assert METHODS["delta"].rate(kernels=False) == METHODS["delta"].lr
+    assert all(np.isnan(METHODS["recalibration-layer"].rate(kernels=kernels)) for kernels in (True, False))
+
+
+def test_an_approach_without_a_rate_for_the_network_is_refused_before_anything_runs(tmp_path):
+    asked = {"dataset": "digits", "options": {"network": "cnn"}, "progress": False}
+    with pytest.raises(ParameterError, match=r"no learning rate was chosen .* conversion, .* ltl-online, tandem, "):
+        run(learning_rules_compared.STUDY, out=tmp_path / "out.h5", factors={"approach": ["tandem", "delta"]}, **asked)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_read_out_of_unit_outputs_predicts_the_same(lesson):
