@@ -24,7 +24,7 @@ from teachers.datasets import Split
 
 LEAKY = cs.LIF()
 ROUNDS = 8
-"""Rounds of recalibration, which share the learning samples."""
+"""Rounds of recalibration at least, which share the learning samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +125,9 @@ def _perturbed(lesson: Lesson) -> object:
 
 def _recalibrated(by: str) -> Callable[[Lesson], object]:
     def train(lesson: Lesson) -> object:
-        inputs = lesson.samples.inputs[: max(2, len(lesson.samples) * lesson.epochs // ROUNDS)]
-        return cs.recalibrate(lesson.snn, inputs, by=by, rounds=ROUNDS, progress=False)  # type: ignore[arg-type]
+        rounds = max(ROUNDS, lesson.epochs)
+        inputs = lesson.samples.inputs[: max(2, len(lesson.samples) * lesson.epochs // rounds)]
+        return cs.recalibrate(lesson.snn, inputs, by=by, rounds=rounds, progress=False)  # type: ignore[arg-type]
 
     return train
 

@@ -64,10 +64,10 @@ def test_an_approach_trains_by_the_rule_or_method_of_its_name(name, lesson, monk
 def test_baselines_do_what_their_names_say(lesson, monkeypatch):
     said = {}
     monkeypatch.setattr(cs, "recalibrate", lambda snn, inputs, **options: said.update(options, inputs=inputs))
-    for by in ("layer", "column"):
-        METHODS[f"recalibration-{by}"].train(lesson)
+    for by, epochs in (("layer", 3), ("column", 3), ("column", 20)):
+        METHODS[f"recalibration-{by}"].train(dataclasses.replace(lesson, epochs=epochs))
         assert said["by"] == by
-        assert said["rounds"] * len(said["inputs"]) == 32 * 3
+        assert said["rounds"] * len(said["inputs"]) == 32 * epochs
     monkeypatch.setattr(cs, "perturb_in_the_loop", lambda snn, samples, **options: said.update(options))
     METHODS["weight-perturbation"].train(lesson)
     assert said["optimiser"] == cs.Adam(lr=0.25, final=0.0)
