@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import chipsim as cs
+import studies
+from chipsim import results
 from chipsim.errors import ParameterError
 from chipsim.host import HostMethod
 from chipsim.study import run
@@ -16,6 +19,7 @@ from studies.methods import METHODS, Lesson
 from studies.reference_teacher import ENGINES
 from teachers import datasets, mlp, train
 
+SWEEP = Path(studies.__file__).parent / "results" / "learning_rates_cnn.h5"
 MLP = {"dataset": "digits", "chips": 1, "options": {"samples": 64, "judged": 200}}
 TRAINED = {
     "delta": (cs.Delta, None),
@@ -82,6 +86,20 @@ def test_networks_with_convolutions_have_rates_of_their_own(lesson):
     assert METHODS["ltl-online"].rate(kernels=True) == METHODS["ltl-online"].kernel_lr != METHODS["ltl-online"].lr
     assert METHODS["delta"].rate(kernels=False) == METHODS["delta"].lr
     assert all(np.isnan(METHODS["recalibration-layer"].rate(kernels=kernels)) for kernels in (True, False))
+
+
+def test_rates_for_convolutions_are_the_best_of_the_stored_sweep():
+    found = results.open(SWEEP)
+    assert json.loads(found.attrs["options"])["split"] == "validation"
+    assert found.sizes["chip"] == 3
+    assert not {0, 1, 2} & {int(chip) for chip in found.chip}, "dies that the comparison measures"
+    best = found.accuracy.sel(stage="after", sigma=0.3).mean("chip").idxmax("pace")
+    rates = {name: method.kernel_lr for name, method in METHODS.items() if not np.isnan(method.kernel_lr)}
+    assert set(rates) == set(found.approach.values)
+    for name, rate in rates.items():
+        chosen = found.lr.sel(approach=name, sigma=0.3, pace=best.sel(approach=name))
+        np.testing.assert_allclose(chosen, rate)
+        assert found.pace.values[0] < best.sel(approach=name) < found.pace.values[-1], "the best lies within the sweep"
 
 
 def test_an_approach_without_a_rate_for_the_network_is_refused_before_anything_runs(tmp_path):
