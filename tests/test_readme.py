@@ -45,10 +45,15 @@ def test_paths_named_in_the_readme_exist():
         assert (README.parent / path).exists(), path
 
 
+def stored(name):
+    """A stored dataset."""
+    with xr.open_dataset(README.parent / "studies" / "results" / f"{name}.h5", engine="h5netcdf") as dataset:
+        return dataset.load()
+
+
 def accuracy(name):
     """Accuracies of a stored dataset [%]."""
-    with xr.open_dataset(README.parent / "studies" / "results" / f"{name}.h5", engine="h5netcdf") as dataset:
-        return 100 * dataset["accuracy"].load()
+    return 100 * stored(name).accuracy
 
 
 def row(start, below="Measured"):
@@ -105,6 +110,18 @@ def test_losses_beside_brainscales_are_those_stored(name, approach):
 def test_headlines_are_those_stored(start, case):
     reached = float(accuracy("headlines").sel(case=case).mean())
     assert row(start)[2] == f"{reached:.2f} %"
+
+
+def test_what_published_networks_reach_is_what_is_stored():
+    text = (
+        README.read_text().split("After one epoch, for the method as for its own ANN")[1].split("Not yet measured")[0]
+    )
+    found = stored("headlines_published")
+    assert (found.epochs == 1).all()
+    assert (found.samples >= 45_000).all(), "whole epochs"
+    for name in ("accuracy", "ann"):
+        for score in found[name].mean("chip").values:
+            assert re.search(rf"\b{100 * score:.2f}\b", text), f"{name} {score}"
 
 
 def test_learning_from_random_weights_is_what_is_stored():
