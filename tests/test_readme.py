@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
 
+from chipsim import results
 from chipsim.results import interval
 
 README = Path(__file__).parents[1] / "README.md"
@@ -45,15 +45,14 @@ def test_paths_named_in_the_readme_exist():
         assert (README.parent / path).exists(), path
 
 
-def stored(name):
+def result(name):
     """A stored dataset."""
-    with xr.open_dataset(README.parent / "studies" / "results" / f"{name}.h5", engine="h5netcdf") as dataset:
-        return dataset.load()
+    return results.open(README.parent / "studies" / "results" / f"{name}.h5")
 
 
 def accuracy(name):
     """Accuracies of a stored dataset [%]."""
-    return 100 * stored(name).accuracy
+    return 100 * result(name).accuracy
 
 
 def row(start, below="Measured"):
@@ -116,7 +115,7 @@ def test_what_published_networks_reach_is_what_is_stored():
     text = (
         README.read_text().split("After one epoch, for the method as for its own ANN")[1].split("Not yet measured")[0]
     )
-    found = stored("headlines_published")
+    found = result("headlines_published")
     assert (found.epochs == 1).all()
     assert (found.samples >= 45_000).all(), "whole epochs"
     for name in ("accuracy", "ann"):
