@@ -40,7 +40,11 @@ TRAINING: dict[str, dict[str, Any]] = {
     "resnet20": {"epochs": 40, "lr": 2e-3, "crop": 4, "flip": True},
 }
 """How the teachers of convolutional networks are trained; the others by the defaults."""
-ENGINES: dict[str, Callable[[], Engine]] = {"torch": Torch, "brian": reference}
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "torch": Torch,
+    "torch-mixed": functools.partial(Torch, dtype="mixed"),
+    "brian": reference,
+}
 LEARNING = (
     Factor(name="lr", values=(1e-3,), long_name="learning rate of Adam, falling linearly to 0", range=(0.0, 1.0)),
     Factor(

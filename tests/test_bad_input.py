@@ -174,7 +174,7 @@ API = {
         "unknown field",
     ),
     "unknown data set": (lambda: datasets.load("imagenet"), "digits"),
-    "engine of whole numbers": (lambda: cs.Torch(dtype="int8"), "known: float32, float64"),
+    "engine of whole numbers": (lambda: cs.Torch(dtype="int8"), "known: float32, float64, mixed"),
     "engine on a device that is not there": (lambda: cs.Torch(device="nonsense"), "cannot be used"),
     "engine without memory": (lambda: cs.Torch(memory=0), "above 0 bytes"),
     "convolution without the shape of its samples": (lambda: cs.Network(IMAGES.layers), "needs the shape"),

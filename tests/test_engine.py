@@ -359,6 +359,29 @@ def test_the_outer_product_is_that_of_every_row_and_column(
     np.testing.assert_allclose(to_numpy(found), _outer_by_hand(wiring, inputs, bias, delta, bias_rows), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", WIRINGS)
+def test_mixed_precision_rounds_what_is_multiplied(name: str) -> None:
+    engine, wiring, steps = Torch(dtype="mixed", device="cpu"), WIRINGS[name], 3
+    rng = np.random.default_rng(0)
+    spikes, delta = rng.integers(0, 2, (steps, 2, wiring.size)) * 1.0, rng.normal(size=(steps, 2, wiring.neurons))
+    weights = rng.normal(size=(wiring.rows, wiring.columns))
+    layer = stage(engine, Integrator(), weights, wiring=wiring)
+    (seen,) = run(engine, [layer], [Window(inputs=of_step) for of_step in spikes], steps=1)
+    exact, scale = (np.stack([wiring.product(of_step, of) for of_step in spikes]) for of in (weights, np.abs(weights)))
+    assert np.abs(seen.v - exact).max() > 1e-4
+    np.testing.assert_array_less(np.abs(seen.v - exact), 2 * 2**-8 * scale + 1e-9)
+    found = engine.outer(layer, engine.array(spikes), [1.0] * steps, engine.array(delta), held=False)
+    exact, scale = (_outer_by_hand(wiring, spikes, [1.0] * steps, of, 0) for of in (delta, np.abs(delta)))
+    assert found.dtype == torch.float32
+    np.testing.assert_array_less(np.abs(to_numpy(found) - exact), 2 * 2**-8 * scale + 1e-9)
+
+
+def test_mixed_precision_sums_over_steps_in_float32() -> None:
+    engine = Torch(dtype="mixed", device="cpu")
+    (seen,) = run(engine, [stage(engine, Integrator(), [[1.0]])], [Window(inputs=np.ones((1, 1)))], steps=1001)
+    assert seen.v[-1] == 1001
+
+
 @every_engine
 def test_a_dense_stage_needs_no_wiring(engine: Engine) -> None:
     plain = stage(engine, IF(), np.ones((5, 3)), bias_rows=1)
@@ -390,7 +413,7 @@ def test_torchs_generator_and_threads_are_left_alone() -> None:
     ("make", "sentence"),
     [
         (lambda: Brian(target="cuda"), "unknown Brian2 target 'cuda'; known: numpy, cython"),
-        (lambda: Torch(dtype="int8"), "unknown dtype 'int8'; known: float32, float64"),
+        (lambda: Torch(dtype="int8"), "unknown dtype 'int8'; known: float32, float64, mixed"),
         (lambda: Torch(device="nonsense"), "device 'nonsense' cannot be used: "),
         (lambda: Torch(memory=0.0), "memory must be above 0 bytes, not 0"),
         (lambda: Torch(memory=float("nan")), "memory must be above 0 bytes, not nan"),

@@ -316,15 +316,17 @@ def test_a_method_is_its_oracle(case: str, engine: Engine) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize(("engine", "off"), [(ENGINES[0], 1e-9), (Torch(dtype="mixed", device="cpu"), 0.02)], ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_through_kernels_strides_and_pooling_a_method_is_its_oracle_too(case: str) -> None:
+def test_through_kernels_strides_and_pooling_a_method_is_its_oracle_too(case: str, engine: Engine, off: float) -> None:
     method, circuit, oracle = CASES[case]
     lesson = Lesson.draw(size=KERNELS.sizes[0])
-    snn = deployed(circuit, network=KERNELS)
+    snn = deployed(circuit, network=KERNELS, engine=engine)
     wanted = of_cells(snn, oracle(snn, lesson))
-    for ours, theirs in zip(updated(deployed(circuit, network=KERNELS), lesson, method), wanted, strict=True):
+    found = updated(deployed(circuit, network=KERNELS, engine=engine), lesson, method)
+    for ours, theirs in zip(found, wanted, strict=True):
         assert np.abs(theirs).max() > 1e-4
-        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(ours, theirs, rtol=off, atol=off * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize(

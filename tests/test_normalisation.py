@@ -8,7 +8,7 @@ import torch
 
 import chipsim as cs
 from chipsim.engines import Brian, Engine, Torch
-from chipsim.engines.torch import product
+from chipsim.engines.torch import channels_last, product
 from chipsim.errors import ParameterError
 from chipsim.host.normalisation import Normalised
 from chipsim.wiring import Wiring
@@ -75,14 +75,14 @@ def test_channels_are_normalised_over_samples_steps_and_positions_and_averages_a
     drives = []
     for _ in range(3):
         inputs = torch.as_tensor(rng.uniform(size=(4, 5, wiring.size)))
-        drives.append(product(wiring, inputs, weights, 0).reshape(4, 5, 3, -1))
-        normal = norm(drives[-1].reshape(4, 5, -1), norm.affine).reshape(4, 5, 3, -1)
-        np.testing.assert_allclose(normal.mean((0, 1, 3)), 0.0, atol=1e-12)
-        np.testing.assert_allclose(normal.std((0, 1, 3), correction=0), THETA / 2, rtol=1e-4)
-    mean = torch.stack([drive.mean((0, 1, 3)) for drive in drives]).mean(0)
-    spread = torch.sqrt(torch.stack([drive.var((0, 1, 3)) for drive in drives]).mean(0) + 1e-5)
-    expected = (drives[-1] - mean[:, None]) / spread[:, None] * THETA / 2
-    found = product(wiring, inputs, norm.folded(2), 2).reshape(4, 5, 3, -1)
+        drives.append(channels_last(product(wiring, inputs, weights, 0), wiring.outputs).reshape(4, 5, -1, 3))
+        normal = norm(drives[-1].reshape(4, 5, -1), norm.affine).reshape(4, 5, -1, 3)
+        np.testing.assert_allclose(normal.mean((0, 1, 2)), 0.0, atol=1e-12)
+        np.testing.assert_allclose(normal.std((0, 1, 2), correction=0), THETA / 2, rtol=1e-4)
+    mean = torch.stack([drive.mean((0, 1, 2)) for drive in drives]).mean(0)
+    spread = torch.sqrt(torch.stack([drive.var((0, 1, 2)) for drive in drives]).mean(0) + 1e-5)
+    expected = (drives[-1] - mean) / spread * THETA / 2
+    found = channels_last(product(wiring, inputs, norm.folded(2), 2), wiring.outputs).reshape(4, 5, -1, 3)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 

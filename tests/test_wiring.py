@@ -76,6 +76,20 @@ def test_variances_add_with_the_squares_of_the_drives(wiring: Wiring, batch: int
     np.testing.assert_allclose(found.reshape(batch, -1).numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
+@settings(max_examples=40)
+@given(wirings(), st.integers(0, 2), strategies.SEEDS)
+def test_channels_may_come_last(wiring: Wiring, bias_rows: int, seed: int) -> None:
+    rng = stream(seed, "test", "wiring")
+    inputs, weights = rng.normal(size=(2, 3, wiring.size)), rng.normal(size=(wiring.rows + bias_rows, wiring.columns))
+    first, arrays = torch.tensor(inputs), torch.tensor(weights)
+    expected = fast.channels_last(fast.product(wiring, first, arrays, bias_rows), wiring.outputs)
+    last = fast.channels_last(first, wiring.inputs)
+    by_hand = inputs.reshape(6, *wiring.inputs).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(last.reshape(by_hand.shape), by_hand)
+    found = fast.product(wiring, last, arrays, bias_rows, last=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
 @given(wirings(), st.integers(1, 3), strategies.SEEDS)
 def test_shared_is_the_sum_over_positions(wiring: Wiring, batch: int, seed: int) -> None:
     values = stream(seed, "test", "wiring").normal(size=(batch, wiring.neurons))

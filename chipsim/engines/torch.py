@@ -36,7 +36,7 @@ from chipsim.wiring import Wiring
 
 log = logging.getLogger("chipsim")
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "mixed": torch.float32}
 CHUNK, CHUNK_BYTES = 16, 8e6
 """Steps of a chunk at most, and bytes of a bank's spikes from which on it is shorter (4 steps at least): larger arrays
 come fresh from the system each time, which costs more than the steps.
@@ -58,9 +58,11 @@ SMALL = 1 << 14
 class Torch(Engine):
     """PyTorch engine: the same text as in the Brian2 engine, lowered to tensors.
 
-    dtype: "float32" or "float64". device: "cpu", "cuda"; the GPU by default where there is one. compile: whether scans
-    are compiled, which takes some seconds for each kind of stage; by default once the work of this process has been
-    worth it. memory: bytes that the arrays of one chunk of steps may take, weights apart; it sets the steps per chunk.
+    dtype: "float32", "float64", or "mixed": float32, but products of bfloat16, whose 8 bits hold spikes exactly and
+    round weights and sums by 0.4 % at most; for processors that multiply those in hardware. device: "cpu", "cuda"; the
+    GPU by default where there is one. compile: whether scans are compiled, which takes some seconds for each kind of
+    stage; by default once the work of this process has been worth it. memory: bytes that the arrays of one chunk of
+    steps may take, weights apart; it sets the steps per chunk.
     On Linux the process keeps memory that large arrays give back, for the next ones: see `keep_memory`. Raises
     ParameterError for a dtype, device or budget that cannot be.
     """
@@ -83,6 +85,11 @@ class Torch(Engine):
     def array(self, values: NDArray[np.floating]) -> Tensor:
         rows_first = np.ascontiguousarray(values)  # or every later operation on weights goes against their grain
         return torch.tensor(rows_first, dtype=DTYPES[self.dtype], device=self.device)
+
+    @property
+    def factors(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.dtype == "mixed" else DTYPES[self.dtype]
 
     def scalar(self, value: float) -> Tensor:
         return torch.as_tensor(value, dtype=DTYPES[self.dtype], device=self.device)
@@ -110,20 +117,20 @@ class Torch(Engine):
         rows = torch.einsum("k,kcn->cn", drive, by_column)[:, None].expand(-1, stage.bias_rows, -1)
         if held:
             inputs, delta = inputs[:1], delta.sum(0, keepdim=True)
+        driven, delta = _driven(wiring, inputs.to(self.factors)), delta.to(self.factors)
         if chips > 1:
-            pooled = _by_chip(_pooled(wiring, inputs), chips)
-            return torch.cat([pooled.mT @ _by_chip(delta, chips), rows], 1)
-        rows = rows[0]
-        pooled = _pooled(wiring, inputs.reshape(-1, wiring.size))
-        delta = delta.reshape(-1, neurons)
+            found = _by_chip(driven, chips).mT @ _by_chip(delta, chips)
+            return torch.cat([found.to(rows.dtype), rows], 1)
         if wiring.kernel is None:
-            return torch.cat([pooled.T @ delta, rows])
-        shape = (wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
-        kernel = conv2d_weight(  # type: ignore[no-untyped-call]
-            pooled.reshape(-1, *wiring.pooled), shape, delta.reshape(-1, *wiring.outputs),
-            stride=wiring.stride, padding=wiring.padding, groups=wiring.groups,
-        )  # fmt: skip
-        return torch.cat([kernel.reshape(wiring.columns, -1).T, rows])
+            found = driven.reshape(-1, wiring.rows).T @ delta.reshape(-1, neurons)
+        else:
+            shape = (wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
+            kernel = conv2d_weight(  # type: ignore[no-untyped-call]
+                driven, shape, _images(delta, wiring.outputs),
+                stride=wiring.stride, padding=wiring.padding, groups=wiring.groups,
+            )  # fmt: skip
+            found = kernel.reshape(wiring.columns, -1).T
+        return torch.cat([found.to(rows.dtype), rows[0]])
 
     @torch.no_grad()
     def run(
@@ -177,46 +184,72 @@ def _by_chip(values: Tensor, chips: int) -> Tensor:
     return values.reshape(steps, chips, batch // chips, size).transpose(0, 1).reshape(chips, -1, size)
 
 
-def _pooled(wiring: Wiring, inputs: Tensor) -> Tensor:
-    """What reaches the rows, flat, of inputs [..., size]."""
-    if wiring.pool == 1:
+def channels_last(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return values [..., size] of images of `shape` (channels, height, width) with their channels last, flat again;
+    those of other shapes as they are.
+    """
+    if len(shape) != 3:
+        return values
+    return values.reshape(*values.shape[:-1], shape[0], -1).mT.reshape(values.shape)
+
+
+def _images(values: Tensor, shape: tuple[int, ...], last: bool = False) -> Tensor:
+    """Values [..., size] as images, in memory as processors like best to multiply them."""
+    if last:
+        channels, *sides = shape
+        return values.reshape(-1, *sides, channels).permute(0, 3, 1, 2)
+    images = values.reshape(-1, *shape)
+    return images if values.dtype != torch.bfloat16 else images.contiguous(memory_format=torch.channels_last)
+
+
+def _driven(wiring: Wiring, inputs: Tensor, last: bool = False) -> Tensor:
+    """What drives the rows, of inputs [steps, batch, size]: [steps, batch, rows], or the images of a convolution [steps
+    x batch, channels, height, width].
+    """
+    if wiring.kernel is None and (len(wiring.inputs) != 3 or (wiring.pool == 1 and not last)):
         return inputs
-    images = functional.avg_pool2d(inputs.reshape(-1, *wiring.inputs), wiring.pool)
-    return images.reshape(*inputs.shape[:-1], -1)
+    images = _images(inputs, wiring.inputs, last)
+    if wiring.pool > 1:
+        images = functional.avg_pool2d(images, wiring.pool)
+    return images.reshape(*inputs.shape[:2], -1) if wiring.kernel is None else images
 
 
-def product(wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, power: int = 1) -> Tensor:
+def product(
+    wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, power: int = 1, last: bool = False
+) -> Tensor:
     """Return what an array [rows + bias rows, columns] gives its neurons [steps, batch, neurons] for inputs [steps,
-    batch, size], with every row's drive raised to `power`. Of several chips, arrays [chips, rows + bias rows, columns].
+    batch, size], with every row's drive raised to `power`, all in the dtype of the inputs. Of several chips, arrays
+    [chips, rows + bias rows, columns]. last: whether images, also of neurons, are as `channels_last` has them.
     """
     steps, batch = inputs.shape[:2]
     rows = weights.shape[-2] - bias_rows
-    bias = weights[..., rows:, :].sum(-2)
-    pooled = _pooled(wiring, inputs)
-    driven = pooled if power == 1 else pooled**power
+    driven = _driven(wiring, inputs, last)
+    if power != 1:
+        driven = driven**power
+    bias = weights[..., rows:, :].sum(-2).to(inputs.dtype)
+    weights = weights[..., :rows, :].to(inputs.dtype)
     if weights.ndim == 3:
-        found = torch.baddbmm(bias[:, None], _by_chip(driven, len(weights)), weights[:, :rows])
-        return found.reshape(len(weights), steps, -1, wiring.neurons).transpose(0, 1).reshape(steps, batch, -1)
-    driven = driven.reshape(steps * batch, -1)
-    if wiring.kernel is None:
-        plain = torch.addmm(bias, driven, weights[:rows]) if bias_rows else torch.mm(driven, weights)
-        return plain.reshape(steps, batch, -1)
-    kernel = weights[:rows].T.reshape(wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
-    images = driven.reshape(-1, *wiring.pooled)
-    columns = functional.conv2d(images, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups)
-    return columns.reshape(steps, batch, -1)
+        found = torch.baddbmm(bias[:, None], _by_chip(driven, len(weights)), weights)
+        found = found.reshape(len(weights), steps, -1, wiring.neurons).transpose(0, 1)
+    elif wiring.kernel is None:
+        driven = driven.reshape(steps * batch, -1)
+        found = torch.addmm(bias, driven, weights) if bias_rows else torch.mm(driven, weights)
+    else:
+        kernel = weights.T.reshape(wiring.columns, wiring.pooled[0] // wiring.groups, *wiring.kernel)
+        found = functional.conv2d(driven, kernel, bias, wiring.stride, wiring.padding, groups=wiring.groups)
+        found = found.permute(0, 2, 3, 1) if last else found
+    return found.reshape(steps, batch, -1)
 
 
 def squares(wiring: Wiring, inputs: Tensor, bias_rows: int) -> Tensor:
     """Return the sum of squares of what drives the rows under each neuron [steps, batch, neurons or 1]."""
     steps, batch = inputs.shape[:2]
-    driven = _pooled(wiring, inputs).square()
+    driven = _driven(wiring, inputs).square()
     if wiring.kernel is None:
         return driven.sum(-1, keepdim=True) + bias_rows
     per_group = wiring.pooled[0] // wiring.groups
     ones = driven.new_ones(wiring.groups, per_group, *wiring.kernel)
-    images = driven.reshape(-1, *wiring.pooled)
-    summed = functional.conv2d(images, ones, None, wiring.stride, wiring.padding, groups=wiring.groups) + bias_rows
+    summed = functional.conv2d(driven, ones, None, wiring.stride, wiring.padding, groups=wiring.groups) + bias_rows
     return summed.repeat_interleave(wiring.columns // wiring.groups, 1).reshape(steps, batch, -1)
 
 
@@ -435,7 +468,8 @@ class _Bank:
         if self.wiring.kernel is None and weights.ndim == 2:  # the scan adds the bias on its way
             rows = len(weights) - bias_rows
             weights, bias_rows, self.bias = weights[:rows], 0, weights[rows:].sum(0)
-        self.mean = product(self.wiring, inputs, weights, bias_rows)
+        driving = inputs.to(self.engine.factors)
+        self.mean = product(self.wiring, driving, weights, bias_rows).to(inputs.dtype)
         variance = stage.variance()
         self.sigma = None
         if variance is None:
@@ -443,7 +477,8 @@ class _Bank:
         if variance.shape[-2:] == (1, 1):
             self.sigma = (squares(self.wiring, inputs, stage.bias_rows) * variance.reshape(-1)[0]).sqrt_()
         else:
-            self.sigma = product(self.wiring, inputs, variance, stage.bias_rows, power=2).sqrt_()
+            squared = product(self.wiring, driving, variance, stage.bias_rows, power=2)
+            self.sigma = squared.to(inputs.dtype).sqrt_()
 
 
 class _Run:

@@ -27,7 +27,8 @@ READABLE = frozenset({"counts", "spikes", "membranes", "outputs"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readings:
-    """What the host read from the chip for a batch; None for what the method does not declare in `reads`.
+    """What the host read from the chip for a batch; None for what the method does not declare in `reads`. Neurons of
+    convolutions, of shape (channels, height, width) on the chip, have their channels last, which multiplies faster.
 
     counts: spikes of every hidden layer in the window [batch, neurons]. spikes, membranes: of every hidden layer
     [steps, batch, neurons], the membrane from rest, before the reset, in the circuit's unit drive. outputs: sums of
@@ -46,7 +47,8 @@ class TwinLayer:
 
     weights [rows + bias rows, columns]: the host's, of which the gradient is taken. threshold: from rest, in unit
     drives, as `Readings.membranes`. leak: share of the membrane that is left after a step. norm, affine [2, columns]:
-    how the host normalises drives, with its gain and shift; None for what it does not normalise.
+    how the host normalises drives, with its gain and shift; None for what it does not normalise. factors: dtype of
+    products, that of the weights by default.
     """
 
     weights: Tensor
@@ -56,6 +58,7 @@ class TwinLayer:
     step: float
     norm: Normalised | None = None
     affine: Tensor | None = None
+    factors: torch.dtype | None = None
 
     @property
     def leaves(self) -> tuple[Tensor, ...]:
@@ -72,13 +75,13 @@ class TwinLayer:
 
     def drive(self, inputs: Tensor) -> Tensor:
         """Return what the array gives its neurons [..., batch, neurons], times the gain of their inputs, for inputs
-        [..., batch, size] of a step.
+        [..., batch, size] of a step. Images have their channels last, as of all that the host reads.
         """
-        steps = inputs if inputs.ndim == 3 else inputs[None]
-        driven = product(self.wiring, steps, self.weights * self.circuit.gain, self.bias_rows)
+        steps = (inputs if inputs.ndim == 3 else inputs[None]).to(self.factors or inputs.dtype)
+        driven = product(self.wiring, steps, self.weights * self.circuit.gain, self.bias_rows, last=True)
         if self.norm is not None and self.affine is not None:
             driven = self.norm(driven, self.affine)
-        return driven if inputs.ndim == 3 else driven[0]
+        return (driven if inputs.ndim == 3 else driven[0]).to(inputs.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -45,11 +45,12 @@ class Normalised:
         return cls(weights=weights.clone(), affine=affine, mean=zero, variance=zero + 1, states=states)
 
     def __call__(self, drive: Tensor, affine: Tensor) -> Tensor:
-        """Normalise what the array gives its neurons [..., neurons] by the statistics of the batch, and count them."""
-        columns = affine.shape[1]
+        """Normalise what the array gives its neurons [..., neurons], channels last, by the statistics of the batch, and
+        count them.
+        """
         self.batches += 1
         normal = functional.batch_norm(
-            drive.reshape(-1, columns, drive.shape[-1] // columns),
+            drive.reshape(-1, affine.shape[1]),
             self.mean,
             self.variance,
             affine[0],

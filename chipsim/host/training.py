@@ -16,6 +16,7 @@ from chipsim.arrays import AnyArray, to_numpy
 from chipsim.checkpoint import Checkpoint, fingerprint, pieces
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
+from chipsim.engines.torch import channels_last
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
 from chipsim.host.normalisation import Normalised
@@ -206,7 +207,7 @@ class _Host(Trainer):
             for index, layer in enumerate(hidden):
                 rows = layer.weights.detach()[: -layer.bias_rows]
                 self.norms[index] = Normalised.of(rows, layer.threshold, optimiser)
-        self.shown: list[list[StageState]] = []
+        self.seen: dict[str, list[Tensor]] = {}
 
     def snapshot(self) -> Any:
         return super().snapshot(), self.norms
@@ -224,7 +225,7 @@ class _Host(Trainer):
             for _ in range(count):
                 places = next(chosen)
                 inputs = self.deployment.flat(samples.inputs[places])
-                self.shown = [[] for _ in self.deployment.stages[:-1]]
+                self.seen = {name: [] for name in self.method.reads}
                 first, self.done = self.done, self.done + size
                 batch = Batch(inputs=inputs, numbers=range(first, first + size))
                 at_hand[:] = [(batch, labels[places])]
@@ -247,9 +248,28 @@ class _Host(Trainer):
         return Watch(see=self._see, v=["membranes" in self.method.reads] * hidden + [False])
 
     def _see(self, index: int, first: int, state: StageState) -> bool:
-        if index < len(self.shown):
-            self.shown[index].append(state)
+        if index < len(self.deployment.stages) - 1:
+            for name in self.method.reads - {"outputs"}:
+                self._keep(name, index, first, state)
         return False
+
+    def _keep(self, name: str, index: int, first: int, state: StageState) -> None:
+        """Add what a layer shows in some steps to what was read of it in this window."""
+        stage, kept = self.deployment.stages[index], self.seen[name]
+        if name == "counts":
+            counts = channels_last(_tensor(state.spikes).sum(0), stage.geometry.outputs)
+            if first:
+                kept[index] += counts
+            else:
+                kept.append(counts)
+            return
+        part = _tensor(state.spikes)
+        if name == "membranes":
+            assert state.v is not None
+            part = (_tensor(state.v) - stage.circuit.rest) / stage.circuit.unit_drive
+        if not first:
+            kept.append(part.new_empty((self.deployment.window, *part.shape[1:])))
+        kept[index][first : first + len(part)] = channels_last(part, stage.geometry.outputs)
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
         with torch.enable_grad():
@@ -290,35 +310,25 @@ class _Host(Trainer):
             step=deployment.step,
             norm=norm,
             affine=None if norm is None else norm.affine.detach().requires_grad_(),
+            factors=getattr(deployment.engine, "factors", None),
         )
 
     def _twin(self, inputs: AnyArray) -> Twin:
         *hidden, readout = (self._layer(index) for index in range(len(self.norms)))
+        given = torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights)
         return Twin(
-            inputs=torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights),
+            inputs=channels_last(given, self.deployment.stages[0].geometry.inputs),
             window=self.deployment.window,
             hidden=tuple(hidden),
             readout=readout,
         )
 
     def _readings(self, value: AnyArray, twin: Twin) -> Readings:
-        reads, like = self.method.reads, twin.inputs
-        seen: dict[str, Tensor | tuple[Tensor, ...]] = {}
-        if "outputs" in reads:
+        seen: dict[str, Any] = {name: tuple(layers) for name, layers in self.seen.items()}
+        if "outputs" in seen:
             readout = twin.readout.circuit
-            seen["outputs"] = (_tensor(value).to(like) - readout.rest) / readout.unit_drive
-        if reads & {"counts", "spikes"}:
-            spikes = tuple(_joined([state.spikes for state in layer]).to(like) for layer in self.shown)
-            if "spikes" in reads:
-                seen["spikes"] = spikes
-            if "counts" in reads:
-                seen["counts"] = tuple(layer.sum(0) for layer in spikes)
-        if "membranes" in reads:
-            seen["membranes"] = tuple(
-                (_joined([state.v for state in shown]).to(like) - layer.circuit.rest) / layer.circuit.unit_drive
-                for shown, layer in zip(self.shown, twin.hidden, strict=True)
-            )
-        return Readings(**seen)  # type: ignore[arg-type]
+            seen["outputs"] = (_tensor(value).to(twin.inputs) - readout.rest) / readout.unit_drive
+        return Readings(**seen)
 
 
 def _tensor(values: AnyArray) -> Tensor:
@@ -327,7 +337,3 @@ def _tensor(values: AnyArray) -> Tensor:
 
 def _like(gradient: Tensor, kind: AnyArray) -> AnyArray:
     return gradient if isinstance(kind, Tensor) else gradient.numpy()
-
-
-def _joined(parts: list[AnyArray]) -> Tensor:
-    return torch.cat([_tensor(part) for part in parts])
