@@ -155,6 +155,7 @@ METHODS: dict[str, Method] = {
     "tandem": Method(train=_host(cs.Tandem()), lr=3e-5, kernel_lr=3e-3),
     "spike-count": Method(train=_host(cs.SpikeCount()), circuit=cs.IF(soft_reset=True), lr=3e-5, kernel_lr=3e-3),
     "spike-backprop": Method(train=_host(cs.SpikeBackprop()), lr=3e-6, kernel_lr=9e-4, unit_outputs=True),
+    "spike-backprop-cross-entropy": Method(train=_host(cs.SpikeBackprop(cross_entropy=True)), lr=3e-5, kernel_lr=3e-3),
     "proxy": Method(train=_host(cs.Proxy()), lr=3e-5, kernel_lr=3e-3),
     "surrogate": Method(train=_host(cs.Surrogate()), lr=3e-5),
 }

@@ -1,6 +1,7 @@
 """Every host method against an oracle of its own: a closed form in numpy, or autograd through another simulation."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -205,10 +206,11 @@ def proxy(snn: Deployment, lesson: Lesson) -> list[Array]:
     return back(snn, lesson, activations, [(a > 0) / THETA for a in activations], softmax_error(outputs, lesson.labels))
 
 
-def spike_backprop(snn: Deployment, lesson: Lesson) -> list[Array]:
+def spike_backprop(snn: Deployment, lesson: Lesson, cross_entropy: bool = False) -> list[Array]:
     """The reverse recursion, step by step."""
     spikes, _, outputs = shown(snn, lesson)
     leak, each = np.exp(-1 / 10), np.eye(SIZES[-1])[lesson.labels]
+    error = softmax_error(outputs, lesson.labels) if cross_entropy else (outputs / T - each) / T / len(each)
 
     def slopes(layer: int) -> tuple[Array, Array]:
         fired = spikes[layer]
@@ -217,7 +219,7 @@ def spike_backprop(snn: Deployment, lesson: Lesson) -> list[Array]:
         k = (remembered > 1e-3) + np.log(leak) * np.divide(remembered, count, out=np.zeros_like(count), where=count > 0)
         return k[:, None] / THETA * fired, 1 - fired
 
-    return reverse(snn, lesson, spikes, (outputs / T - each) / T / len(each), slopes)
+    return reverse(snn, lesson, spikes, error, slopes)
 
 
 def reverse(
@@ -298,6 +300,11 @@ CASES: dict[str, tuple[HostMethod, Circuit, Callable[[Deployment, Lesson], list[
     "proxy": (Proxy(), SOFT_IF, proxy),
     "proxy, leaky": (Proxy(), LEAKY, proxy_leaky),
     "spike-based back-propagation": (SpikeBackprop(), LEAKY, spike_backprop),
+    "spike-based back-propagation, cross-entropy": (
+        SpikeBackprop(cross_entropy=True),
+        LEAKY,
+        functools.partial(spike_backprop, cross_entropy=True),
+    ),
     "surrogate": (Surrogate(), LEAKY, surrogate(LEAK, soft=False)),
     "surrogate, soft reset": (Surrogate(), SOFT_IF, surrogate(1.0, soft=True)),
     "surrogate, leaky, soft reset": (Surrogate(), SOFT_LEAKY, surrogate(LEAK, soft=True)),

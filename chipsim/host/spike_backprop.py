@@ -23,10 +23,12 @@ class SpikeBackprop(HostMethod):
         k = 1[F > 1e-3] + ln(leak) F / N        F = sum over spikes of leak^(T - t_spike)        N: number of spikes
 
     The loss is half the squared error of outputs / T against one-hot labels, a mean over the batch (published: a sum).
-    The read-out is the chip's, without leak as a rule, where the published one leaks. Source: Lee et al. 2020.
+    The read-out is the chip's, without leak as a rule, where the published one leaks. cross_entropy: whether the loss
+    is that of the other methods instead, as suits weights that cross-entropy has trained. Source: Lee et al. 2020.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"spikes", "outputs"})
+    cross_entropy: bool = False
 
     def check(self, circuit: Circuit) -> None:
         super().check(circuit)
@@ -39,7 +41,8 @@ class SpikeBackprop(HostMethod):
         inputs = twin.each
         for layer, spikes in zip(twin.hidden, read(seen.spikes), strict=True):
             inputs = unrolled(layer.drive(inputs), spikes, self._slopes(layer, spikes))
-        return anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs)) / twin.window
+        outputs = anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs))
+        return outputs if self.cross_entropy else outputs / twin.window
 
     def _slopes(self, layer: TwinLayer, spikes: Tensor) -> Slopes:
         height = self._correction(spikes, layer.leak) / layer.threshold
@@ -54,5 +57,7 @@ class SpikeBackprop(HostMethod):
         return correction
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self.cross_entropy:
+            return super().loss(outputs, labels)
         wanted = functional.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
         return 0.5 * (outputs - wanted).square().sum(1).mean()

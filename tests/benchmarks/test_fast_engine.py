@@ -16,6 +16,8 @@ from chipsim.circuits import DPI, LIF
 from chipsim.engines import Brian, Stage, Torch, Window
 from chipsim.engines.lowering import ELAPSED, FOREVER, lower
 from chipsim.engines.torch import Chunk, _compiled, keep_memory, scan
+from chipsim.network import Conv2d, Dense
+from teachers.datasets import Split
 
 SIZES, T, BATCH = (784, 512, 512, 10), 16, 128
 NEURONS = 262_144
@@ -33,9 +35,9 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def deployed(sizes=SIZES, *, window=T, effects=(), device=None, **options):
-    network = cs.Network.random(sizes, seed=0)
-    design = cs.ChipDesign(headroom=20.0, effects=effects, device=device or cs.Ideal(), neurons=65_536, tiles=1024)
+def deployed(sizes=SIZES, *, network=None, window=T, effects=(), device=None, **options):
+    network = network or cs.Network.random(sizes, seed=0)
+    design = cs.ChipDesign(headroom=20.0, effects=effects, device=device or cs.Ideal(), neurons=262_144, tiles=1024)
     return cs.deploy(network, cs.fabricate(design, seed=0), window=window, engine=Torch(device="cpu", **options))
 
 
@@ -215,6 +217,43 @@ def test_inference():
             details=details,
         )
         for name in names
+    )
+
+
+def convolutions(**options):
+    """64C3-64C3-64C3-P4-10 for images of 3 x 32 x 32, on an ideal chip."""
+    layers = [Conv2d(weight=np.zeros((64, below, 3, 3)), bias=np.zeros(64), padding=1) for below in (3, 64, 64)]
+    dense = Dense(weight=np.zeros((64 * 8 * 8, 10)), bias=np.zeros(10), pool=4)
+    network = cs.Network((*layers, dense), (3, 32, 32)).redrawn(seed=0)
+    return deployed(network=network, **options)
+
+
+def test_mixed_precision():
+    """Products of bfloat16 beside those of float32, all else alike."""
+    dense, pictures = images(), images(16, 3 * 32 * 32).reshape(16, 3, 32, 32)
+    lesson = Split(pictures, np.arange(16) % 10)
+    functions = {}
+    for dtype in ("float32", "mixed"):
+        perceptron, kernels = deployed(compile=True, dtype=dtype), convolutions(compile=True, dtype=dtype)
+        functions[f"784-512-512-10, {dtype}"] = lambda snn=perceptron: snn.outputs(dense)
+        functions[f"convolutions, {dtype}"] = lambda snn=kernels: snn.outputs(pictures)
+        functions[f"host step, {dtype}"] = lambda snn=kernels: cs.train_in_the_loop(
+            snn, lesson, method=cs.SpikeBackprop(), optimiser=cs.SGD(lr=0.0), batch=16, batch_norm=True, progress=False
+        )
+    times = side_by_side(functions, rounds=7, warmup=2)
+    names = {
+        "784-512-512-10": "inference",
+        "convolutions": "inference of 64C3-64C3-64C3-P4-10",
+        "host step": "step of spike-based back-propagation, 64C3-64C3-64C3-P4-10",
+    }
+    FIGURES.extend(
+        Figure(
+            name=f"mixed precision over float32, {name}",
+            value=times[f"{what}, float32"] / times[f"{what}, mixed"],
+            note=f"AMX of bfloat16: {torch.cpu._is_amx_tile_supported()}",
+            details={key: 1e3 * seconds for key, seconds in times.items()},
+        )
+        for what, name in names.items()
     )
 
 

@@ -31,6 +31,7 @@ TRAINED = {
     "tandem": (cs.Tandem, None),
     "spike-count": (cs.SpikeCount, None),
     "spike-backprop": (cs.SpikeBackprop, None),
+    "spike-backprop-cross-entropy": (cs.SpikeBackprop, None),
     "proxy": (cs.Proxy, None),
     "surrogate": (cs.Surrogate, None),
 }
