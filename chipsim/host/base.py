@@ -160,12 +160,11 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        found = torch.empty_like(gradient)
+        found, later = torch.empty_like(gradient), None
         for t in reversed(range(len(found))):
             slope, keep = ctx.slopes(t)
-            torch.mul(slope, gradient[t], out=found[t])
-            if t + 1 < len(found):
-                found[t].addcmul_(keep, found[t + 1])
+            here = slope * gradient[t]
+            later = found[t] = here if later is None else here.addcmul_(keep, later)
         return found, None, None
 
 

@@ -199,6 +199,7 @@ class _Host(Trainer):
         method.check(deployment.chip.design.circuit)
         super().__init__(deployment, writer, optimiser, updates, total)
         self.method = method
+        self.factors: torch.dtype | None = getattr(deployment.engine, "factors", None)
         self.norms: list[Normalised | None] = [None] * len(deployment.stages)
         if batch_norm:
             states = self.controller.states
@@ -263,12 +264,13 @@ class _Host(Trainer):
             else:
                 kept.append(counts)
             return
-        part = _tensor(state.spikes)
-        if name == "membranes":
+        if name == "spikes":
+            part, dtype = _tensor(state.spikes), self.factors
+        else:
             assert state.v is not None
-            part = (_tensor(state.v) - stage.circuit.rest) / stage.circuit.unit_drive
+            part, dtype = (_tensor(state.v) - stage.circuit.rest) / stage.circuit.unit_drive, None
         if not first:
-            kept.append(part.new_empty((self.deployment.window, *part.shape[1:])))
+            kept.append(part.new_empty((self.deployment.window, *part.shape[1:]), dtype=dtype))
         kept[index][first : first + len(part)] = channels_last(part, stage.geometry.outputs)
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
@@ -310,7 +312,7 @@ class _Host(Trainer):
             step=deployment.step,
             norm=norm,
             affine=None if norm is None else norm.affine.detach().requires_grad_(),
-            factors=getattr(deployment.engine, "factors", None),
+            factors=self.factors,
         )
 
     def _twin(self, inputs: AnyArray) -> Twin:
