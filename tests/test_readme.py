@@ -131,6 +131,39 @@ def test_learning_from_random_weights_is_what_is_stored():
         np.testing.assert_allclose(found, [float(value) for value in reached], atol=0.0051)
 
 
+APPROACHES = {
+    "LTL offline": "ltl-offline",
+    "LTL with a trace": "ltl-trace",
+    "LTL online": "ltl-online",
+    "read-out alone": "read-out",
+    "spike-count learning, no leak": "spike-count",
+    "gain and offset of columns, no labels": "recalibration-column",
+    "tandem learning": "tandem",
+    "surrogate gradients": "surrogate",
+    "spike-based back-propagation, cross-entropy": "spike-backprop-cross-entropy",
+    "proxy learning": "proxy",
+    "noise-aware training": "noise-aware",
+    "weight perturbation": "weight-perturbation",
+    "nothing": "conversion",
+    "gain and offset of layers": "recalibration-layer",
+    "delta rule": "delta",
+    "local read-outs (DECOLLE)": "decolle",
+    "spike-based back-propagation": "spike-backprop",
+}
+
+
+def test_the_comparison_of_all_approaches_is_what_is_stored():
+    found = accuracy("learning_rules_compared").isel(pace=0).sel(stage="after")
+    assert sorted(APPROACHES.values()) == sorted(found.approach.values)
+    for name, approach in APPROACHES.items():
+        cells = row(name, "Which way of learning wins a chip back?")
+        said = [float(number) for number in re.findall(r"[\d.]+", " ".join(cells))]
+        for sigma, (mean, low, high, worst, _) in ((0.3, said[:5]), (0.5, said[5:])):
+            learned = found.sel(approach=approach, sigma=sigma)
+            stored = [float(learned.mean()), *(float(interval(learned)[end]) for end in ("low", "high"))]
+            np.testing.assert_allclose([*stored, float(learned.min())], [mean, low, high, worst], atol=0.0501)
+
+
 def test_the_small_networks_comparison_is_what_is_stored():
     text = README.read_text().split("With 32C3-64C3s2-128C3s2-256-10, on 3 chips")[1].split("###")[0]
     learned = accuracy("learning_rules_compared_cnn").isel(pace=0).sel(sigma=0.3, stage="after")
