@@ -167,8 +167,8 @@ def test_the_comparison_of_all_approaches_is_what_is_stored():
 def test_the_small_networks_comparison_is_what_is_stored():
     text = README.read_text().split("With 32C3-64C3s2-128C3s2-256-10, on 3 chips")[1].split("###")[0]
     learned = accuracy("learning_rules_compared_cnn").isel(pace=0).sel(sigma=0.3, stage="after")
-    order = ("ltl-online", "spike-count", "tandem", "proxy", "spike-backprop")
-    said = re.findall(r"([\d.]+) for\b[^(;]*? \(([\d.]+)\s+to\s+([\d.]+)\)", text)
+    order = ("ltl-online", "spike-count", "tandem", "spike-backprop-cross-entropy", "proxy", "spike-backprop")
+    said = re.findall(r"([\d.]+)\s+for\b[^(;]*?\s+\(([\d.]+)\s+to\s+([\d.]+)\)", text)
     assert len(said) == len(order)
     for approach, numbers in zip(order, said, strict=True):
         found = learned.sel(approach=approach)
