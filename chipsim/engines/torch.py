@@ -88,7 +88,7 @@ class Torch(Engine):
 
     @property
     def factors(self) -> torch.dtype:
-        """Of products."""
+        """Dtype of what products multiply."""
         return torch.bfloat16 if self.dtype == "mixed" else DTYPES[self.dtype]
 
     def scalar(self, value: float) -> Tensor:
