@@ -376,6 +376,19 @@ def test_mixed_precision_rounds_what_is_multiplied(name: str) -> None:
     np.testing.assert_array_less(np.abs(to_numpy(found) - exact), 2 * 2**-8 * scale + 1e-9)
 
 
+@pytest.mark.parametrize("name", WIRINGS)
+def test_what_no_processor_multiplies_is_rounded_and_multiplied_in_float32(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chipsim.engines.torch.multiplies_bfloat16", lambda device: False)
+    engine, wiring, rng = Torch(dtype="mixed", device="cpu"), WIRINGS[name], np.random.default_rng(0)
+    spikes, weights = rng.integers(0, 2, (2, wiring.size)) * 1.0, rng.normal(size=(wiring.rows, wiring.columns))
+    (seen,) = run(engine, [stage(engine, Integrator(), weights, wiring=wiring)], [Window(inputs=spikes)], steps=1)
+    rounded = torch.tensor(weights, dtype=torch.bfloat16).double().numpy()
+    assert np.abs(seen.v - wiring.product(spikes, weights)).max() > 1e-4
+    np.testing.assert_allclose(seen.v[0], wiring.product(spikes, rounded), rtol=1e-5, atol=1e-6)
+
+
 def test_mixed_precision_sums_over_steps_in_float32() -> None:
     engine = Torch(dtype="mixed", device="cpu")
     (seen,) = run(engine, [stage(engine, Integrator(), [[1.0]])], [Window(inputs=np.ones((1, 1)))], steps=1001)

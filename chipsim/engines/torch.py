@@ -59,10 +59,10 @@ class Torch(Engine):
     """PyTorch engine: the same text as in the Brian2 engine, lowered to tensors.
 
     dtype: "float32", "float64", or "mixed": float32, but products of bfloat16, whose 8 bits hold spikes exactly and
-    round weights and sums by 0.4 % at most; for processors that multiply those in hardware. device: "cpu", "cuda"; the
-    GPU by default where there is one. compile: whether scans are compiled, which takes some seconds for each kind of
-    stage; by default once the work of this process has been worth it. memory: bytes that the arrays of one chunk of
-    steps may take, weights apart; it sets the steps per chunk.
+    round weights and sums by 0.4 % at most; a gain on processors that multiply those, while others multiply what was
+    rounded in float32. device: "cpu", "cuda"; the GPU by default where there is one. compile: whether scans are
+    compiled, which takes some seconds for each kind of stage; by default once the work of this process has been worth
+    it. memory: bytes that the arrays of one chunk of steps may take, weights apart; it sets the steps per chunk.
     On Linux the process keeps memory that large arrays give back, for the next ones: see `keep_memory`. Raises
     ParameterError for a dtype, device or budget that cannot be.
     """
@@ -117,7 +117,8 @@ class Torch(Engine):
         rows = torch.einsum("k,kcn->cn", drive, by_column)[:, None].expand(-1, stage.bias_rows, -1)
         if held:
             inputs, delta = inputs[:1], delta.sum(0, keepdim=True)
-        driven, delta = _driven(wiring, inputs.to(self.factors)), delta.to(self.factors)
+        driven = _multiplied(_driven(wiring, inputs.to(self.factors)))
+        delta = _multiplied(delta.to(self.factors))
         if chips > 1:
             found = _by_chip(driven, chips).mT @ _by_chip(delta, chips)
             return torch.cat([found.to(rows.dtype), rows], 1)
@@ -202,6 +203,21 @@ def _images(values: Tensor, shape: tuple[int, ...], last: bool = False) -> Tenso
     return images if values.dtype != torch.bfloat16 else images.contiguous(memory_format=torch.channels_last)
 
 
+@functools.cache
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether PyTorch has products of bfloat16 for this kind of device that sum in float32. Where it has not, on
+    processors without the instructions, its own are a hundred times slower than those of float32, and less exact.
+    """
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return device != "cpu" or (known is not None and known())
+
+
+def _multiplied(factor: Tensor) -> Tensor:
+    """A factor of a product in the dtype that the product is to have: bfloat16 only where that is multiplied."""
+    rounded = factor.dtype == torch.bfloat16
+    return factor.float() if rounded and not multiplies_bfloat16(factor.device.type) else factor
+
+
 def _driven(wiring: Wiring, inputs: Tensor, last: bool = False) -> Tensor:
     """What drives the rows, of inputs [steps, batch, size]: [steps, batch, rows], or the images of a convolution [steps
     x batch, channels, height, width].
@@ -218,16 +234,16 @@ def product(
     wiring: Wiring, inputs: Tensor, weights: Tensor, bias_rows: int, power: int = 1, last: bool = False
 ) -> Tensor:
     """Return what an array [rows + bias rows, columns] gives its neurons [steps, batch, neurons] for inputs [steps,
-    batch, size], with every row's drive raised to `power`, all in the dtype of the inputs. Of several chips, arrays
-    [chips, rows + bias rows, columns]. last: whether images, also of neurons, are as `channels_last` has them.
+    batch, size], with every row's drive raised to `power`, all rounded to the dtype of the inputs. Of several chips,
+    arrays [chips, rows + bias rows, columns]. last: whether images, also of neurons, are as `channels_last` has them.
     """
     steps, batch = inputs.shape[:2]
     rows = weights.shape[-2] - bias_rows
-    driven = _driven(wiring, inputs, last)
+    driven = _multiplied(_driven(wiring, inputs, last))
     if power != 1:
         driven = driven**power
-    bias = weights[..., rows:, :].sum(-2).to(inputs.dtype)
-    weights = weights[..., :rows, :].to(inputs.dtype)
+    bias = _multiplied(weights[..., rows:, :].sum(-2).to(inputs.dtype))
+    weights = _multiplied(weights[..., :rows, :].to(inputs.dtype))
     if weights.ndim == 3:
         found = torch.baddbmm(bias[:, None], _by_chip(driven, len(weights)), weights)
         found = found.reshape(len(weights), steps, -1, wiring.neurons).transpose(0, 1)
