@@ -351,14 +351,19 @@ def _source_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def trial_attributes(manifest_hash: str, point: Mapping[str, Value], wall_time: float) -> dict[str, Any]:
-    """The attributes of a trial file: whose trial it is, what computed it, and how long that took."""
+def trial_attributes(
+    manifest_hash: str, point: Mapping[str, Value], wall_time: float, threads: int | str
+) -> dict[str, Any]:
+    """The attributes of a trial file: whose trial it is, what computed it, how long that took, and on how many threads
+    (those of several trials as text: "1, 2").
+    """
     return {
         "schema_version": VERSION,
         "identity": manifest_hash,
         "point": json.dumps(dict(point)),
         "versions": json.dumps(versions()),
         "wall_time": wall_time,
+        "threads": threads,
     }
 
 
@@ -397,12 +402,18 @@ def combine(manifest: Manifest, path: Path) -> list[str]:
         **manifest.attributes(),
         "versions": _merge_versions(str(trial.attrs["versions"]) for trial in trials),
         "wall_time": sum(float(trial.attrs["wall_time"]) for trial in trials),
+        "threads": ", ".join(sorted({n for trial in trials for n in _threads(trial).split(", ")}, key=int)),
         "host": platform.node(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     validate(dataset, manifest.grid)
     write(dataset, path)
     return sorted(set.union(*names) - common)
+
+
+def _threads(trial: xr.Dataset) -> str:
+    """On how many threads a trial ran; one, as all once did, where it does not say."""
+    return str(trial.attrs.get("threads", 1))
 
 
 def _merge_versions(texts: Iterable[str]) -> str:
@@ -456,6 +467,6 @@ def restore_trials(manifest: Manifest, path: Path) -> None:
     combined = open(path) if missing else xr.Dataset()
     for point in missing:
         trial = combined.sel(point).drop_vars(list(point))
-        attributes = trial_attributes(manifest.identity_hash, point, 0.0)
+        attributes = trial_attributes(manifest.identity_hash, point, 0.0, _threads(combined))
         trial.attrs = {**attributes, "versions": combined.attrs["versions"]}
         write_trial(trial, path, point)

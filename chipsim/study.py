@@ -211,6 +211,7 @@ def run(
     factors: Mapping[str, Sequence[Value]] | None = None,
     options: Mapping[str, Value] | None = None,
     jobs: int = 1,
+    threads: int = 1,
     executor: concurrent.futures.Executor | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
@@ -222,16 +223,19 @@ def run(
     raises Interrupted; finished trials are kept.
 
     executor: any concurrent.futures.Executor, such as that of a dask client; `jobs` spawned processes by default.
+    threads: BLAS/torch threads of a trial, for one large network alone; many trials are faster on one each. Numbers may
+    differ in their last digits with it, so each trial is stored with its own.
     """
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise ParameterError(f"jobs must be an integer of at least 1, not {jobs!r}")
+    for name, count in (("jobs", jobs), ("threads", threads)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ParameterError(f"{name} must be an integer of at least 1, not {count!r}")
     out, reporter = Path(out), Reporter(study.name, shown=progress)
     asked = {"chips": chips, "seed": seed, "dataset": dataset, "factors": factors, "options": options}
     _place(study, out, asked)  # refuses before anything is touched
     with _locked(out):
         place = _place(study, out, asked)
         try:
-            _fill(study, place, jobs, executor, reporter)
+            _fill(study, place, jobs, threads, executor, reporter)
         except KeyboardInterrupt as error:
             points = list(place.manifest.points())
             done = sum(results.trial_path(out, point).exists() for point in points)
@@ -286,6 +290,7 @@ def _fill(
     study: Study,
     place: _Place,
     jobs: int,
+    threads: int,
     executor: concurrent.futures.Executor | None,
     reporter: Reporter,
 ) -> None:
@@ -304,9 +309,9 @@ def _fill(
     if pending:
         where = f"{jobs} at once" if executor is None else f"by {type(executor).__name__}"
         reporter.say(f"{len(pending)} of {total} trials to run, {where}")
-        own = workers.pool(min(jobs, len(pending)))
-        with own if executor is None else workers.borrowed(executor) as pool:
-            _run_trials(study, place, pending, stored, pool, reporter, lent=executor is not None)
+        own = workers.pool(min(jobs, len(pending)), threads)
+        with own if executor is None else workers.borrowed(executor, threads) as pool:
+            _run_trials(study, place, pending, stored, pool, threads, reporter, lent=executor is not None)
     if lacking := results.combine(manifest, out):
         reporter.say(f"warning: not every trial has {', '.join(lacking)}, so that {out} has it for none")
     reporter.say(f"all {total} trials are stored in {out}")
@@ -338,6 +343,7 @@ def _run_trials(
     pending: Sequence[Mapping[str, Value]],
     stored: xr.Dataset | None,
     pool: concurrent.futures.Executor,
+    threads: int,
     reporter: Reporter,
     lent: bool,
 ) -> None:
@@ -351,7 +357,7 @@ def _run_trials(
     _check_importable(study)
     if study.prepare is not _prepare_nothing:
         reporter.say("preparing")
-        if error := workers.submit(pool, _guarded, "the preparation", study.prepare, settings).exception():
+        if error := workers.submit(pool, threads, _guarded, "the preparation", study.prepare, settings).exception():
             raise _readable(error)
     futures: dict[concurrent.futures.Future[xr.Dataset], Mapping[str, Value]] = {}
     total = math.prod(len(values) for values in manifest.grid.values())
@@ -364,7 +370,8 @@ def _run_trials(
                     settings=settings,
                     checkpoint=None if lent else results.checkpoint_path(place.out, point),
                 )
-                futures[workers.submit(pool, _perform, study.trial, trial, manifest.identity_hash, point)] = point
+                provenance = manifest.identity_hash, point, threads
+                futures[workers.submit(pool, threads, _perform, study.trial, trial, *provenance)] = point
             _collect(futures, place, stored, reporter)
     except KeyboardInterrupt:
         for future, point in futures.items():
@@ -445,14 +452,14 @@ def _guarded(what: str, function: Callable[..., R], *args: Any) -> R:
 
 
 def _perform(
-    study_trial: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value]
+    study_trial: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value], threads: int
 ) -> xr.Dataset:
     """Run one trial, check its result, and give it the attributes of its file."""
-    return _guarded(f"the trial at {results.describe(point)}", _measure, study_trial, trial, identity, point)
+    return _guarded(f"the trial at {results.describe(point)}", _measure, study_trial, trial, identity, point, threads)
 
 
 def _measure(
-    function: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value]
+    function: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value], threads: int
 ) -> xr.Dataset:
     start = time.perf_counter()
     dataset = function(trial)
@@ -462,5 +469,5 @@ def _measure(
         raise ParameterError(f"what a trial returns must not have the dimension {clash[0]!r}: the study adds it itself")
     dataset = results.label(dataset)
     results.validate(dataset)
-    dataset.attrs = results.trial_attributes(identity, point, time.perf_counter() - start)
+    dataset.attrs = results.trial_attributes(identity, point, time.perf_counter() - start, threads)
     return dataset

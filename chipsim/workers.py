@@ -1,4 +1,4 @@
-"""Worker processes for trials: one BLAS/torch thread each, deaf to Ctrl-C, gone as soon as their parent is gone.
+"""Worker processes for trials: few BLAS/torch threads each, deaf to Ctrl-C, gone as soon as their parent is gone.
 
 Each worker holds the reading end of a pipe, the leash, that only the parent can write to. Nothing is ever written:
 when the parent closes it, or dies by whatever signal, every worker reads the end of the file and leaves.
@@ -6,6 +6,7 @@ when the parent closes it, or dies by whatever signal, every worker reads the en
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 import os
 import platform
@@ -31,23 +32,23 @@ THREAD_VARIABLES = (
 )
 
 
-def limit_threads() -> None:
-    """Put this process on one BLAS/torch thread: the libraries that are loaded, and those that will be."""
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    threadpoolctl.threadpool_limits(1)
+def limit_threads(count: int) -> None:
+    """Put this process on `count` BLAS/torch threads: the libraries that are loaded, and those that will be."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(count)))
+    threadpoolctl.threadpool_limits(count)
     if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Within the block, this process and those it starts are on one BLAS/torch thread; restored afterwards."""
+def limited(count: int) -> Iterator[None]:
+    """Within the block, this process and those it starts are on `count` BLAS/torch threads; restored afterwards."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     torch = sys.modules.get("torch")
     torch_threads = torch.get_num_threads() if torch is not None else None
-    limits = threadpoolctl.threadpool_limits(1)
+    limits = threadpoolctl.threadpool_limits(count)
     try:
-        limit_threads()
+        limit_threads(count)
         yield
     finally:
         limits.restore_original_limits()
@@ -58,13 +59,16 @@ def one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def pool(jobs: int) -> Iterator[concurrent.futures.Executor]:
-    """An executor of `jobs` spawned workers; when the block ends by an exception, their work is dropped at once."""
+def pool(jobs: int, threads: int) -> Iterator[concurrent.futures.Executor]:
+    """An executor of `jobs` spawned workers of `threads` threads each; when the block ends by an exception, their work
+    is dropped at once.
+    """
     context = multiprocessing.get_context("spawn")
     leash, holder = context.Pipe(duplex=False)
-    workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(leash,))
+    start = functools.partial(_start, leash, threads)
+    workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=start)
     try:
-        with one_thread():  # workers inherit the environment as they are spawned
+        with limited(threads):  # workers inherit the environment as they are spawned
             yield workers
         workers.shutdown(wait=True)
     finally:
@@ -74,27 +78,29 @@ def pool(jobs: int) -> Iterator[concurrent.futures.Executor]:
 
 
 @contextlib.contextmanager
-def borrowed(executor: concurrent.futures.Executor) -> Iterator[concurrent.futures.Executor]:
-    """A user's executor; should it run threads of this process, they find it on one BLAS thread."""
-    with one_thread():
+def borrowed(executor: concurrent.futures.Executor, threads: int) -> Iterator[concurrent.futures.Executor]:
+    """A user's executor; should it run threads of this process, they find it on `threads` BLAS threads."""
+    with limited(threads):
         yield executor
 
 
 def submit(
-    executor: concurrent.futures.Executor, function: Callable[..., R], *args: Any
+    executor: concurrent.futures.Executor, threads: int, function: Callable[..., R], *args: Any
 ) -> concurrent.futures.Future[R]:
-    """Submit work, to be done on one thread; a worker that this spawns never sees Ctrl-C, not even while it starts."""
+    """Submit work, to be done on `threads` threads; a worker that this spawns never sees Ctrl-C, not even while it
+    starts.
+    """
     with _interrupt_blocked():
-        return executor.submit(_work, _whereabouts(), function, *args)
+        return executor.submit(_work, _whereabouts(), threads, function, *args)
 
 
 def _whereabouts() -> tuple[str, int]:
     return platform.node(), os.getpid()
 
 
-def _work(submitter: tuple[str, int], function: Callable[..., R], *args: Any) -> R:
-    if _whereabouts() != submitter:  # a thread of the submitting process finds it on one thread already
-        limit_threads()
+def _work(submitter: tuple[str, int], threads: int, function: Callable[..., R], *args: Any) -> R:
+    if _whereabouts() != submitter:  # a thread of the submitting process finds it limited already
+        limit_threads(threads)
     return function(*args)
 
 
@@ -111,11 +117,11 @@ def _interrupt_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(leash: "Connection[Any, Any]") -> None:
+def _start(leash: "Connection[Any, Any]", threads: int) -> None:
     """Initialise a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, args=(leash,), daemon=True).start()
-    limit_threads()
+    limit_threads(threads)
 
 
 def _leave_with_parent(leash: "Connection[Any, Any]") -> None:

@@ -183,6 +183,9 @@ def study_run(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="How many threads each trial has; for one large network, as many as there are cores.")
+    ] = 1,
     seed: Annotated[int | None, typer.Option(help="The seed of everything that is drawn. [default: 0]")] = None,
     settings: Annotated[
         list[str] | None,
@@ -198,21 +201,23 @@ def study_run(
     factors, options = _settings(study, settings or [])
     dataset = _among("data set", dataset, study.datasets) if dataset is not None else None
     out = out if out is not None else Path(f"{shown(study.name)}-{dataset or study.datasets[0]}.h5")
-    _run(study, out, dataset=dataset, chips=chips, jobs=jobs, seed=seed, factors=factors, options=options)
+    given = {"dataset": dataset, "chips": chips, "seed": seed, "factors": factors, "options": options}
+    _run(study, out, jobs, threads, **given)
     _say(f"\nTable and figure again: {shlex.join(['chipsim', 'study', 'show', str(out)])}")
 
 
-def _run(study: "Study", out: Path, **asked: Any) -> "xr.Dataset":
+def _run(study: "Study", out: Path, jobs: int, threads: int, **asked: Any) -> "xr.Dataset":
     """Run a study and print its tables."""
     from chipsim.study import Interrupted, plan, run
 
-    _check_usage(lambda: plan(study, **{name: value for name, value in asked.items() if name != "jobs"}))
-    if asked["jobs"] < 1:
-        raise UsageError(f"--jobs must be at least 1, not {asked['jobs']}")
+    _check_usage(lambda: plan(study, **asked))
+    for name, count in (("jobs", jobs), ("threads", threads)):
+        if count < 1:
+            raise UsageError(f"--{name} must be at least 1, not {count}")
     try:
-        dataset = run(study, out=out, **asked)
+        dataset = run(study, out=out, jobs=jobs, threads=threads, **asked)
     except Interrupted as interrupted:
-        command = _resume_command(study, out, **asked)
+        command = _resume_command(study, out, jobs=jobs, threads=threads, **asked)
         _fail(
             f"Interrupted: {interrupted.done} of {interrupted.total} trials are stored and will not run again. "
             f"Continue with:\n  {command}", 130, False,
@@ -230,7 +235,7 @@ def _check_usage(call: Callable[[], Any]) -> None:
 
 def _resume_command(study: "Study", out: Path, **asked: Any) -> str:
     words = ["chipsim", "study", "run", shown(study.name)]
-    for name in ("dataset", "chips", "jobs", "seed"):
+    for name in ("dataset", "chips", "jobs", "threads", "seed"):
         words += [f"--{name}", str(asked[name])] if asked[name] is not None else []
     for name, values in {**asked["factors"], **{k: [v] for k, v in asked["options"].items()}}.items():
         words += ["--set", f"{shown(name)}={','.join(values)}"]
@@ -430,7 +435,7 @@ def demo(
 ) -> None:
     """Run the main job on the embedded digits: mismatch spoils a network, learning on the chip wins it back."""
     study = load_study("accuracy_vs_mismatch")
-    dataset = _run(study, out, dataset="digits", chips=5, jobs=jobs, seed=0, factors={}, options={})
+    dataset = _run(study, out, jobs, 1, dataset="digits", chips=5, seed=0, factors={}, options={})
     _draw(dataset, out.with_suffix(".png"))
     _say(f"Result: {out} (open it with xarray.open_dataset)\n\nGo on with a larger network and more chips:")
     _say("  chipsim study run accuracy-vs-mismatch --dataset fashion-mnist --chips 8 --jobs 2 --out fashion.h5")

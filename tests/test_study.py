@@ -143,6 +143,19 @@ def test_a_study_refuses_ambiguous_names(toy: Study) -> None:
 # ------------------------------------------------------------------------------------------------ running
 
 
+def test_a_trial_has_the_threads_that_were_asked_for_and_the_result_says_so(
+    toy: Study, threads: concurrent.futures.Executor, tmp_path: Path
+) -> None:
+    out, kinds = tmp_path / "a.h5", {"factors": {"sigma": [0.5], "rule": ["online"]}, "progress": False}
+    two = run(toy, out=out, chips=1, threads=2, **kinds)
+    assert (two["threads"] == 2).all()
+    assert two.attrs["threads"] == "2"
+    both = run(toy, out=out, chips=2, executor=threads, **kinds)
+    assert both["threads"].values.ravel().tolist() == [2, 1]
+    assert both.attrs["threads"] == "1, 2"
+    assert run(toy, out=out, chips=3, executor=threads, **kinds).attrs["threads"] == "1, 2"
+
+
 def test_one_job_two_jobs_and_threads_give_the_same_dataset(
     toy: Study, threads: concurrent.futures.Executor, tmp_path: Path
 ) -> None:
@@ -460,10 +473,11 @@ def test_functions_that_workers_cannot_import_are_refused(toy: Study, tmp_path: 
         run(study, out=tmp_path / "a.h5", chips=1, progress=False)
 
 
-@pytest.mark.parametrize("jobs", [0, -1, 1.5, True])
-def test_jobs_must_be_a_positive_integer(jobs: Any, toy: Study, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="jobs must be an integer of at least 1"):
-        run(toy, out=tmp_path / "a.h5", jobs=jobs)
+@pytest.mark.parametrize("name", ["jobs", "threads"])
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_jobs_and_threads_must_be_positive_integers(name: str, count: Any, toy: Study, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=f"{name} must be an integer of at least 1"):
+        run(toy, out=tmp_path / "a.h5", **{name: count})
 
 
 def test_settings_reach_the_trial(toy: Study, threads: concurrent.futures.Executor, tmp_path: Path) -> None:
