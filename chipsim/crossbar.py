@@ -130,9 +130,10 @@ class Crossbar:
         for corrected in turns if first or self.pair == "minimum" else turns[:1]:
             seen = self._amplified(self._met("read", self._met("programme", targets)))
             aim = xp.flip(seen, axis=0) + signed
+            missed = xp.abs(aim - seen) > 8 * xp.finfo(targets.dtype).eps * device.g_max  # by more than rounding
             scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
             better = device.quantise(device.within(aim * scale))
-            targets = xp.where(corrected, better, targets)
+            targets = xp.where(corrected & missed, better, targets)
         return targets
 
     def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams | None, time: Any) -> Cells:

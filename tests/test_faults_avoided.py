@@ -102,3 +102,11 @@ def test_what_is_verified_makes_up_for_the_gain_of_every_cell(device, pair) -> N
         assert errors[0].mean() > 0.1 * np.abs(wanted).mean()
         assert np.mean(errors[1] > 1e-9) < 0.25, "a pair out of range"
         assert errors[1].mean() < 0.25 * errors[0].mean()
+
+
+@pytest.mark.parametrize("engine", [cs.Brian(), cs.Torch(dtype="float32", device="cpu")], ids=["brian", "float32"])
+def test_where_one_cell_is_enough_rounding_does_not_write_the_other(engine) -> None:
+    design = cs.ChipDesign(effects=(cs.Mismatch(sigma=0.3, kinds=("cell_gain",)),), headroom=10.0)
+    snn = cs.deploy(Network.random((200, 100, 4), seed=0), cs.fabricate(design, 1), verify=True, engine=engine)
+    for cells in snn.cells:
+        assert (np.asarray(cells.target).min(axis=0) == 0).all()
