@@ -1,7 +1,9 @@
 """What every engine does with stages and windows, by hand; on the reference and on the fast engine."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -471,3 +473,27 @@ def test_an_interrupt_ends_a_run_as_python_says_not_as_brian2_does(before: str, 
         [sys.executable, "-c", INTERRUPTED.format(before=before)], capture_output=True, text=True, check=True
     )
     assert " ".join(run.stdout.split()) == said
+
+
+@pytest.mark.parametrize(("bound", "collected"), [(0.0, True), (1e9, False)])
+def test_a_run_of_brian_collects_garbage_once_there_is_much(
+    bound: float, collected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chipsim.engines.brian.GARBAGE_BYTES", bound)
+    monkeypatch.setattr("chipsim.engines.brian._garbage", [0.0])
+
+    class Forgotten:
+        pass
+
+    forgotten = Forgotten()
+    forgotten.itself, seen = forgotten, weakref.ref(forgotten)  # type: ignore[attr-defined]
+    gc.disable()  # or it may be collected at any time
+    try:
+        del forgotten
+        run(ENGINES["brian"], [stage(ENGINES["brian"], IF(), [[1.0]])], [Window(inputs=np.ones((1, 1)))], steps=1)
+        assert (seen() is None) == collected
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert seen() is None

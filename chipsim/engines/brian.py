@@ -7,6 +7,8 @@ crossbar is one BLAS product in a network operation between the stages. Slots pe
     fire_l    threshold                   sample_l  membrane and spikes    resets_l  reset
 """
 
+import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +41,8 @@ NAMES = {"V": "volt", "s": "second", "A": "amp", "F": "farad", "S": "siemens", "
          "ohm": "ohm", "J": "joule", "W": "watt"}  # fmt: skip
 LONG_AGO = -1e4
 """Time of the last spike before a window begins [s], as Brian2 has it."""
+NEURON_BYTES, GARBAGE_BYTES = 100, 2e8
+"""What a neuron takes, about, and what groups of runs that are over may take before garbage is collected."""
 
 
 def group(
@@ -134,9 +138,33 @@ class Brian(Engine):
                 _operation(layer.sample, f"sample_{index}", clock),
             )
         network.schedule = ["start", *(f"{slot}_{i}" for i in range(len(layers)) for slot in SLOTS), "end"]
-        network.run(count * steps * step * brian2.second, namespace={})
+        with _uncollected(NEURON_BYTES * batch * sum(stage.neurons for stage in stages)):
+            network.run(count * steps * step * brian2.second, namespace={})
         if run.finished < count:  # Brian2's own handler, where another program imported it first
             raise KeyboardInterrupt
+
+
+_garbage = [0.0]
+"""Bytes of runs since Brian2 last collected garbage."""
+
+
+@contextlib.contextmanager
+def _uncollected(size: float) -> Iterator[None]:
+    """Spare a run that leaves `size` bytes the collection of garbage with which Brian2 begins it, as long as there is
+    little: it goes through all objects of the process, in search of groups that were forgotten, and takes longer than
+    most runs.
+    """
+    _garbage[0] += size
+    spared = _garbage[0] < GARBAGE_BYTES and gc.get_freeze_count() == 0
+    if spared:
+        gc.freeze()
+    else:
+        _garbage[0] = 0.0
+    try:
+        yield
+    finally:
+        if spared:
+            gc.unfreeze()
 
 
 def _operation(function: Callable[[], None], when: str, clock: Any) -> Any:
