@@ -30,6 +30,8 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+WAITING = "OMP_WAIT_POLICY"
+"""How OpenMP threads wait for each other; by default they keep their cores busy with it for a while."""
 
 
 def limit_threads(count: int) -> None:
@@ -43,7 +45,7 @@ def limit_threads(count: int) -> None:
 @contextlib.contextmanager
 def limited(count: int) -> Iterator[None]:
     """Within the block, this process and those it starts are on `count` BLAS/torch threads; restored afterwards."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, WAITING)}
     torch = sys.modules.get("torch")
     torch_threads = torch.get_num_threads() if torch is not None else None
     limits = threadpoolctl.threadpool_limits(count)
@@ -69,6 +71,8 @@ def pool(jobs: int, threads: int) -> Iterator[concurrent.futures.Executor]:
     workers = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=start)
     try:
         with limited(threads):  # workers inherit the environment as they are spawned
+            if jobs > 1:  # teachers with convolutions train on all cores, several at once
+                os.environ.setdefault(WAITING, "passive")
             yield workers
         workers.shutdown(wait=True)
     finally:

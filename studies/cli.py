@@ -217,7 +217,7 @@ def _run(study: "Study", out: Path, jobs: int, threads: int, **asked: Any) -> "x
     try:
         dataset = run(study, out=out, jobs=jobs, threads=threads, **asked)
     except Interrupted as interrupted:
-        command = _resume_command(study, out, jobs=jobs, threads=threads, **asked)
+        command = _resume_command(study, out, jobs=jobs, threads=threads if threads > 1 else None, **asked)
         _fail(
             f"Interrupted: {interrupted.done} of {interrupted.total} trials are stored and will not run again. "
             f"Continue with:\n  {command}", 130, False,

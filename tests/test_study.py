@@ -20,7 +20,7 @@ import threadpoolctl
 import xarray as xr
 
 import studies
-from chipsim import results
+from chipsim import results, workers
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.study import Factor, Settings, Study, Trial, chip_seeds, plan, run
 
@@ -154,6 +154,18 @@ def test_a_trial_has_the_threads_that_were_asked_for_and_the_result_says_so(
     assert both["threads"].values.ravel().tolist() == [2, 1]
     assert both.attrs["threads"] == "1, 2"
     assert run(toy, out=out, chips=3, executor=threads, **kinds).attrs["threads"] == "1, 2"
+
+
+@pytest.mark.parametrize(("jobs", "asked", "found"), [(1, None, None), (2, None, "passive"), (2, "active", "active")])
+def test_threads_of_several_workers_do_not_wait_on_each_others_cores(
+    jobs: int, asked: str | None, found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(workers.WAITING, raising=False)
+    if asked is not None:
+        monkeypatch.setenv(workers.WAITING, asked)
+    with workers.pool(jobs, 1) as pool:
+        assert workers.submit(pool, 1, os.getenv, workers.WAITING).result() == found
+    assert os.environ.get(workers.WAITING) == asked
 
 
 def test_one_job_two_jobs_and_threads_give_the_same_dataset(
