@@ -237,6 +237,8 @@ class _Teaching:
         self.counts: list[list[AnyArray]] = [[0.0] * 3 for _ in self.layers]
         self.periphery: dict[int, list[Periphery]] = {}
         self.shift = np.zeros((2, len(self.layers)))
+        self.below: tuple[AnyArray, AnyArray] = (None, None)
+        """Spikes of the array that was seen last, and their number."""
 
     def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
@@ -314,8 +316,10 @@ class _Teaching:
 
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
-        seen = state.spikes.sum(), (state.inputs != 0).sum(), (state.inputs * state.inputs).sum()
-        self.counts[index] = [before + more for before, more in zip(self.counts[index], seen, strict=True)]
+        fired, (spikes, driven) = state.spikes.sum(), self.below
+        rows = [driven] * 2 if state.inputs is spikes else [(state.inputs != 0).sum(), (state.inputs**2).sum()]
+        self.below = state.spikes, fired
+        self.counts[index] = [before + more for before, more in zip(self.counts[index], [fired, *rows], strict=True)]
         gradient = self.arrays[index].learn(first, state, index in self.learning)
         if gradient is not None:
             if (chips := len(self.deployment.chips)) > 1:

@@ -296,6 +296,23 @@ def test_the_history_has_units_and_starts_at_epoch_1() -> None:
     assert all(history[name].attrs["units"] and history[name].attrs["long_name"] for name in history.variables)
 
 
+@pytest.mark.parametrize("engine", [Brian(), Torch(dtype="float64", device="cpu")], ids=["brian", "torch"])
+def test_the_history_counts_what_drove_the_rows(engine: Engine) -> None:
+    lesson, found = Lesson(), []
+    for effects in ((), (cs.DriverNoise(sigma=0.5),)):
+        chip = fabricate(ChipDesign(effects=effects, circuit=cs.IF()), 1)
+        snn = deploy(Network.random(SIZES, seed=0), chip, window=6, engine=engine)
+        found.append(learn(snn, lesson, optimiser=SGD(lr=0.0), rule=LocalTandem(warm_up=4), progress=False))
+    exact, noisy = found
+    assert (exact.spikes[0, :2] > 0).all()
+    for name in ("events", "squares"):
+        np.testing.assert_array_equal(exact[name][0, 1:], exact.spikes[0, :-1])
+    assert exact.events[0, 0] == lesson.inputs.size * 6
+    np.testing.assert_allclose(exact.squares[0, 0], (lesson.inputs**2).sum() * 6, rtol=1e-9)
+    np.testing.assert_array_equal(noisy.events[0, 1:], noisy.spikes[0, :-1])
+    assert (np.abs(noisy.squares[0, 1:] / noisy.spikes[0, :-1] - 1) > 0.01).all()
+
+
 def test_learning_repeats_and_its_noise_is_not_that_of_presenting() -> None:
     effects = (Mismatch(sigma=0.3), MembraneNoise(sigma=0.1), DeadNeurons(rate=0.2), StuckCells(rate=0.1))
     results = []
