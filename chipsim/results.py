@@ -352,7 +352,7 @@ def _source_hash() -> str:
 
 
 def trial_attributes(
-    manifest_hash: str, point: Mapping[str, Value], wall_time: float, threads: int | str
+    manifest_hash: str, point: Mapping[str, Value], wall_time: float, threads: int | str = 1
 ) -> dict[str, Any]:
     """The attributes of a trial file: whose trial it is, what computed it, how long that took, and on how many threads
     (those of several trials as text: "1, 2").
