@@ -2,7 +2,8 @@
 
 AdamW on the cross-entropy, mini-batches in an order keyed by (seed, epoch), random crops and flips (optional) keyed
 likewise, and a learning rate that falls to 0 along half a cosine:  lr(k) = lr (1 + cos(pi k / K)) / 2  at step k of K.
-The weights kept are those of the epoch with the highest accuracy on the validation split (the latest of several).
+The weights kept are those of the epoch with the highest accuracy on the validation split (the latest of several). A
+long training leaves a checkpoint in the cache every few minutes, and goes on from there.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, final
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from chipsim.checkpoint import EVERY, Checkpoint
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.streams import stream
 from teachers import store as teacher_store
@@ -34,6 +36,7 @@ from teachers.targets import CALIBRATION_SAMPLES, Epoch, Teacher, chunk
 
 RECIPE_VERSION = 2  # raise it with any change here or in models.py that changes the weights of a seed
 QUIET_SECONDS = 2.0  # a training that is over sooner shows no progress bar
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what PyTorch's Adam remembers of a parameter
 
 
 @final
@@ -91,11 +94,13 @@ def train(
     noise: of noise-aware training: every mini-batch meets another network, each of whose weights, and of whose neurons'
     drives, is multiplied by 1 + noise N(0, 1) (as Joshi et al. 2020 do with weights, Büchel et al. 2021 with both).
     store: a teacher that was trained before in this very way is read from chipsim's cache, and a new one is kept there
-    (a damaged one is trained anew, with a TeacherStoreWarning). threads: PyTorch threads while training; sums are
-    ordered differently with another number, so it counts as a setting. By default 1, and all cores for a model with
-    convolutions: its weights are then the same on the same machine. device: "cpu" or "cuda", a setting like threads.
-    progress: a bar on stderr when training takes longer and stderr is a terminal. Raises ParameterError for settings
-    out of range, data that hold NaN or infinity, or a model made for other data; ChipsimError when training diverges.
+    (a damaged one is trained anew, with a TeacherStoreWarning), as is what a long training has reached every few
+    minutes; it goes on from there, and comes to the same end as one that was never stopped. threads: PyTorch threads
+    while training; sums are ordered differently with another number, so it counts as a setting. By default 1, and all
+    cores for a model with convolutions: its weights are then the same on the same machine. device: "cpu" or "cuda", a
+    setting like threads. progress: a bar on stderr when training takes longer and stderr is a terminal. Raises
+    ParameterError for settings out of range, data that hold NaN or infinity, or a model made for other data;
+    ChipsimError when training diverges.
     """
     chosen = _default_epochs(len(data.train), batch) if epochs is None else epochs
     settings = Settings(
@@ -117,8 +122,11 @@ def train(
     with teacher_store.locked(recipe):
         teacher = _stored(recipe, model, data, seed)
         if teacher is None:
-            teacher = _fit(model, data, seed, settings, progress)
+            checkpoint = _checkpoint(recipe)
+            teacher = _fit(model, data, seed, settings, progress, checkpoint)
             _keep(recipe, teacher)
+            if checkpoint is not None:
+                checkpoint.path.unlink(missing_ok=True)
     return teacher
 
 
@@ -158,20 +166,33 @@ def _recipe(model: Model, data: Dataset, seed: int, settings: Settings) -> dict[
     }
 
 
-def _fit(model: Model, data: Dataset, seed: int, settings: Settings, progress: bool) -> Teacher:
+def _checkpoint(recipe: dict[str, Any]) -> Checkpoint | None:
+    """Where a training keeps what it has reached; None where the cache cannot be written."""
+    try:
+        return Checkpoint(teacher_store.paths(recipe)[0].with_suffix(".checkpoint"), recipe)
+    except StoredFileError:
+        return None
+
+
+def _fit(
+    model: Model,
+    data: Dataset,
+    seed: int,
+    settings: Settings,
+    progress: bool,
+    checkpoint: Checkpoint | None = None,
+) -> Teacher:
     device, threads = checked_device(settings.device), settings.threads or cores()
     with _seeded(seed, device), torch_threads(threads), exact(device), _Bar(progress, settings.epochs) as bar:
         stack = model.build().to(device)
         optimiser = torch.optim.AdamW(stack.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-        fit = _Fit(stack, optimiser, data, seed, settings, bar)
-        history, best, chosen = [], None, 0
-        for epoch in range(settings.epochs):
-            history.append(Epoch(fit.run(epoch), _accuracy(stack, data.validation, chunk(model), device)))
-            if history[epoch].validation_accuracy >= history[chosen].validation_accuracy:
-                chosen, best = epoch, {name: value.clone() for name, value in stack.state_dict().items()}
-    if best is not None:
-        stack.load_state_dict(best)
-    return _teacher(model, stack, data, seed, tuple(history), chosen)
+        fit = _Fit(stack, optimiser, data, seed, settings, bar, checkpoint)
+        fit.restore()
+        for epoch in range(len(fit.history), settings.epochs):
+            fit.run(epoch)
+            fit.judge(_accuracy(stack, data.validation, chunk(model), device))
+    stack.load_state_dict(dict(zip(stack.state_dict(), fit.best, strict=True)))
+    return _teacher(model, stack, data, seed, tuple(fit.history), fit.chosen)
 
 
 def _teacher(model: Model, stack: Stack, data: Dataset, seed: int, history: tuple[Epoch, ...], chosen: int) -> Teacher:
@@ -193,9 +214,13 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Fit:
-    """One training in progress; `run` advances it by an epoch."""
+    """One training in progress: `run` and `judge` advance it by an epoch.
+
+    history, chosen, best: of the epochs so far, the best of them, and the values of its stack. batches, total: of the
+    epoch at hand, and the sum of their samples' losses.
+    """
 
     stack: Stack
     optimiser: torch.optim.Optimizer
@@ -203,38 +228,105 @@ class _Fit:
     seed: int
     settings: Settings
     bar: "_Bar"
+    checkpoint: Checkpoint | None
+    history: list[Epoch] = field(default_factory=list)
+    chosen: int = 0
+    best: list[Tensor] = field(default_factory=list)
+    batches: int = 0
+    total: float = 0.0
+    saved: float = field(default_factory=time.monotonic)
 
-    def run(self, epoch: int) -> float:
-        """Train for one epoch and return the mean loss."""
+    def run(self, epoch: int) -> None:
+        """Train for what is left of one epoch."""
         self.stack.train()
         split, size = self.data.train, self.settings.batch
         order = stream(self.seed, "teacher", "order", epoch).permutation(len(split))
         draws = stream(self.seed, "teacher", "augment", epoch)
         firsts = range(0, max(1, len(order) - 1), size)  # a last batch of one cannot be normalised: left out
-        total = 0.0
         for index, first in enumerate(firsts):
+            images = self._images(order[first : first + size], draws)
+            if index < self.batches:  # it was seen before the training was stopped
+                continue
             progress = (epoch + index / len(firsts)) / self.settings.epochs
-            total += self._step(order[first : first + size], progress, draws)
+            self.total += self._step(images, self.data.train.labels[order[first : first + size]], progress)
+            self.batches = index + 1
             self.bar.show(progress)
-        return total / len(order)
+            if time.monotonic() - self.saved > EVERY:
+                self._save()
 
-    def _step(self, chosen: NDArray[np.int64], progress: float, draws: np.random.Generator) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.lr * (1 + math.cos(math.pi * progress)) / 2
-        images, labels = self.data.train.inputs[chosen], torch.from_numpy(self.data.train.labels[chosen])
+    def judge(self, accuracy: float) -> None:
+        """End an epoch, after which the network has this accuracy on the validation split."""
+        self.history.append(Epoch(self.total / len(self.data.train), accuracy))
+        if accuracy >= self.history[self.chosen].validation_accuracy:
+            self.chosen, self.best = len(self.history) - 1, [value.clone() for value in self._values()]
+        self.batches, self.total = 0, 0.0
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is a good one."""
+        found = None
+        try:
+            found = self.checkpoint.load(self._reached()) if self.checkpoint is not None else None
+        except StoredFileError as error:
+            warnings.warn(f"a training begins anew: {error}", TeacherStoreWarning, stacklevel=4)
+        if found is None:
+            return
+        values, moments, generators, history, self.chosen, self.best, self.batches, self.total = found
+        self.stack.load_state_dict(dict(zip(self.stack.state_dict(), values, strict=True)))
+        for parameter, moment in zip(self.stack.parameters(), moments, strict=True):
+            self.optimiser.state[parameter] = dict(zip(MOMENTS, moment, strict=True))
+        torch.set_rng_state(generators[0])
+        for state in generators[1:]:
+            torch.cuda.set_rng_state(state, self.stack.readout.weight.device)
+        self.history = [Epoch(*map(float, epoch)) for epoch in history]
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        try:
+            self.checkpoint.save(self._reached())
+        except StoredFileError as error:
+            warnings.warn(f"a training goes on without checkpoints: {error}", TeacherStoreWarning, stacklevel=5)
+            self.checkpoint = None
+        self.saved = time.monotonic()
+
+    def _reached(self) -> Any:
+        """What a checkpoint keeps; before the first step the optimiser remembers nothing, and nothing is the best."""
+        nothing, device = torch.zeros(()), self.stack.readout.weight.device
+        moments = [
+            tuple(self.optimiser.state[p].get(name) for name in MOMENTS)
+            if p in self.optimiser.state
+            else (nothing, p, p)
+            for p in self.stack.parameters()
+        ]
+        generators = [torch.get_rng_state()]
+        if device.type == "cuda":
+            generators.append(torch.cuda.get_rng_state(device))
+        history, best = np.array(self.history, dtype=np.float64).reshape(-1, 2), self.best or self._values()
+        return self._values(), moments, generators, history, self.chosen, best, self.batches, self.total
+
+    def _values(self) -> list[Tensor]:
+        return list(self.stack.state_dict().values())
+
+    def _images(self, chosen: NDArray[np.int64], draws: np.random.Generator) -> NDArray[np.float32]:
+        images = self.data.train.inputs[chosen]
         if self.settings.crop or self.settings.flip:
             images = augment(images, crop=self.settings.crop, flip=self.settings.flip, rng=draws)
+        return images
+
+    def _step(self, images: NDArray[np.float32], labels: NDArray[np.int64], progress: float) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.lr * (1 + math.cos(math.pi * progress)) / 2
         device = self.stack.readout.weight.device
         self.optimiser.zero_grad()
         shown = torch.from_numpy(images).to(device)
         noise = self.settings.noise
         logits = functional_call(self.stack, _disturbed(self.stack, noise), shown) if noise else self.stack(shown)
-        loss = nn.functional.cross_entropy(logits, labels.to(device))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device))
         if not math.isfinite(value := loss.item()):
             raise ChipsimError(f"training diverged after {progress:.0%}, at lr = {self.settings.lr}; take a smaller lr")
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return value * len(chosen)
+        return value * len(labels)
 
 
 def _disturbed(stack: Stack, noise: float) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from chipsim.errors import ChipsimError, ParameterError
+from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.network import Conv2d, Dense, Network
 from teachers import Convolution, Teacher, cifarnet, cnn, datasets, mlp, resnet20, targets, train, vgg11
 from teachers.augment import augment
@@ -20,8 +20,9 @@ from teachers.datasets import Dataset, Split
 from teachers.models import Model, fold
 from teachers.store import TeacherStoreWarning
 from teachers.targets import nearest_rank
-from teachers.train import Settings, _disturbed, _recipe
+from teachers.train import Settings, _disturbed, _Fit, _recipe
 
+step = _Fit._step
 DATA = datasets.load("digits")
 SMALL = mlp(DATA, hidden=(48, 32))
 POOLED = cnn(DATA, [(4, 1), Convolution(6, kernel=5, pool=2), Convolution(8, kernel=2, padding=0)], hidden=(), pool=3)
@@ -417,9 +418,76 @@ class TestStore:
         assert len(calls) == 1
         assert equal(first, second)
 
+    @pytest.mark.parametrize("steps", [1, 3, 5, 8])
+    def test_a_training_that_was_stopped_goes_on_to_the_same_end(
+        self, steps: int, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, data = cnn(DATA, channels=((4, 1), (6, 2)), hidden=(16,)), replace(DATA, train=DATA.train.take(300))
+        settings: dict[str, Any] = {"seed": 0, "epochs": 3, "crop": 1, "flip": True, "noise": 0.1, "threads": 1}
+        whole = train(model, data, store=False, **settings)
+        ran = count_steps(monkeypatch, stop=steps)
+        with pytest.raises(KeyboardInterrupt):
+            train(model, data, **settings)
+        assert len(ran) == steps + 1
+        assert [path.suffix for path in cache.iterdir() if path.suffix != ".lock"] == [".checkpoint"]
+        again = count_steps(monkeypatch)
+        found = train(model, data, **settings)
+        assert len(again) == 9 - steps, "three batches in each epoch"
+        assert equal(found, whole)
+        assert (found.history, found.chosen) == (whole.history, whole.chosen)
+        assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".lock", ".safetensors"]
+
+    def test_a_damaged_checkpoint_is_left_aside(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = train(SMALL, DATA, seed=1, epochs=1, store=False)
+        count_steps(monkeypatch, stop=4)
+        with pytest.raises(KeyboardInterrupt):
+            train(SMALL, DATA, seed=1, epochs=1)
+        [checkpoint] = cache.glob("*.checkpoint")
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+        count_steps(monkeypatch)
+        with pytest.warns(TeacherStoreWarning, match="begins anew: .* cannot be read as a checkpoint"):
+            found = train(SMALL, DATA, seed=1, epochs=1)
+        assert equal(found, whole)
+
+    def test_a_checkpoint_that_cannot_be_written_costs_a_warning_only(
+        self, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object) -> None:
+            raise StoredFileError("the disk is full")
+
+        count_steps(monkeypatch)
+        monkeypatch.setattr("chipsim.checkpoint.replace_file", full)
+        with pytest.warns(TeacherStoreWarning, match="without checkpoints: the disk is full") as warned:
+            train(SMALL, DATA, seed=1, epochs=1)
+        assert len(warned) == 1
+
+    def test_a_short_training_writes_no_checkpoint(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        ran = count_steps(monkeypatch, stop=4, every=300.0)
+        with pytest.raises(KeyboardInterrupt):
+            train(SMALL, DATA, seed=1, epochs=1)
+        assert len(ran) == 5
+        assert not list(cache.glob("*.checkpoint"))
+
     def test_store_can_be_left_out(self, cache: Path) -> None:
         train(SMALL, DATA, seed=1, epochs=1, store=False)
         assert not cache.exists()
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch, stop: int = 1000, every: float = -1.0) -> list[int]:
+    """A list that grows with every mini-batch of a training, which is interrupted after `stop` of them and saves a
+    checkpoint when `every` seconds are over.
+    """
+    ran: list[int] = []
+
+    def counted(fit: _Fit, *arguments: Any) -> float:
+        ran.append(len(ran))
+        if len(ran) > stop:
+            raise KeyboardInterrupt
+        return step(fit, *arguments)
+
+    monkeypatch.setattr(_Fit, "_step", counted)
+    monkeypatch.setitem(train.__globals__, "EVERY", every)
+    return ran
 
 
 def forbid_training(monkeypatch: pytest.MonkeyPatch) -> None:
