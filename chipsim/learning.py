@@ -237,8 +237,7 @@ class _Teaching:
         self.counts: list[list[AnyArray]] = [[0.0] * 3 for _ in self.layers]
         self.periphery: dict[int, list[Periphery]] = {}
         self.shift = np.zeros((2, len(self.layers)))
-        self.below: tuple[AnyArray, AnyArray] = (None, None)
-        """Spikes of the array that was seen last, and their number."""
+        self.below: tuple[AnyArray, AnyArray] = (None, None)  # spikes of the array that was seen last, their number
 
     def run(self, batches: Iterator[TargetBatch], count: int, size: int) -> None:
         """Present `count` batches of `size` samples and learn from them."""
