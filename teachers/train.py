@@ -191,7 +191,7 @@ def _fit(
         for epoch in range(len(fit.history), settings.epochs):
             fit.run(epoch)
             fit.judge(_accuracy(stack, data.validation, chunk(model), device))
-    stack.load_state_dict(dict(zip(stack.state_dict(), fit.best, strict=True)))
+    fit.load(fit.best)
     return _teacher(model, stack, data, seed, tuple(fit.history), fit.chosen)
 
 
@@ -244,11 +244,12 @@ class _Fit:
         draws = stream(self.seed, "teacher", "augment", epoch)
         firsts = range(0, max(1, len(order) - 1), size)  # a last batch of one cannot be normalised: left out
         for index, first in enumerate(firsts):
-            images = self._images(order[first : first + size], draws)
+            chosen = order[first : first + size]
+            images = self._images(chosen, draws)
             if index < self.batches:  # it was seen before the training was stopped
                 continue
             progress = (epoch + index / len(firsts)) / self.settings.epochs
-            self.total += self._step(images, self.data.train.labels[order[first : first + size]], progress)
+            self.total += self._step(images, split.labels[chosen], progress)
             self.batches = index + 1
             self.bar.show(progress)
             if time.monotonic() - self.saved > EVERY:
@@ -261,6 +262,10 @@ class _Fit:
             self.chosen, self.best = len(self.history) - 1, [value.clone() for value in self._values()]
         self.batches, self.total = 0, 0.0
 
+    def load(self, values: list[Tensor]) -> None:
+        """Give the stack these values."""
+        self.stack.load_state_dict(dict(zip(self.stack.state_dict(), values, strict=True)))
+
     def restore(self) -> None:
         """Go on from the checkpoint, if there is a good one."""
         found = None
@@ -271,7 +276,7 @@ class _Fit:
         if found is None:
             return
         values, moments, generators, history, self.chosen, self.best, self.batches, self.total = found
-        self.stack.load_state_dict(dict(zip(self.stack.state_dict(), values, strict=True)))
+        self.load(values)
         for parameter, moment in zip(self.stack.parameters(), moments, strict=True):
             self.optimiser.state[parameter] = dict(zip(MOMENTS, moment, strict=True))
         torch.set_rng_state(generators[0])
