@@ -114,7 +114,7 @@ CASES: dict[str, Case] = {
     ),
     "tandem-fashion": Case(
         paper=WU21, dataset="fashion-mnist", network=cnn, train=cs.Tandem(), circuit=COUNTING, window=8,
-        below_ann=0.5,
+        epochs=6, below_ann=0.5,
     ),
     "spike-backprop-mnist": Case(
         paper=LEE, dataset="mnist", network=small_lenet, train=cs.SpikeBackprop(), circuit=FORGETFUL, window=30,
