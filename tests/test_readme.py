@@ -105,7 +105,7 @@ def test_losses_beside_brainscales_are_those_stored(name, approach):
         ("tandem learning, Fashion-MNIST †", ["tandem-fashion"]),
         ("spike-based back-propagation, MNIST †", ["spike-backprop-mnist"]),
         ("proxy learning, Fashion-MNIST", ["proxy-fashion"]),
-        ("Local Tandem Learning, Fashion-MNIST", ["ltl-fashion"]),
+        ("Local Tandem Learning online, Fashion-MNIST", ["ltl-fashion"]),
         ("surrogate gradients (STBP), MNIST and Fashion-MNIST †", ["stbp-mnist", "stbp-fashion"]),
         ("conversion of the ANN, MNIST and Fashion-MNIST", ["conversion-mnist", "conversion-fashion"]),
     ],
