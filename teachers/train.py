@@ -124,8 +124,7 @@ def train(
         if teacher is None:
             checkpoint = _checkpoint(recipe)
             teacher = _fit(model, data, seed, settings, progress, checkpoint)
-            _keep(recipe, teacher)
-            if checkpoint is not None:
+            if _keep(recipe, teacher) and checkpoint is not None:
                 checkpoint.path.unlink(missing_ok=True)
     return teacher
 
@@ -385,7 +384,8 @@ class _Bar:
         self._progress.update(self._task, completed=share)
 
 
-def _keep(recipe: dict[str, Any], teacher: Teacher) -> None:
+def _keep(recipe: dict[str, Any], teacher: Teacher) -> bool:
+    """Whether the teacher is stored now."""
     tensors = {name: value.numpy() for name, value in teacher.stack.state_dict().items()}
     threads = recipe["settings"]["threads"] or cores()
     record = {"history": teacher.history, "chosen": teacher.chosen, "torch": torch.__version__, "threads": threads}
@@ -393,6 +393,8 @@ def _keep(recipe: dict[str, Any], teacher: Teacher) -> None:
         teacher_store.save(recipe, tensors, record)
     except StoredFileError as error:
         warnings.warn(f"the teacher could not be stored: {error}", TeacherStoreWarning, stacklevel=3)
+        return False
+    return True
 
 
 def _stored(recipe: dict[str, Any], model: Model, data: Dataset, seed: int) -> Teacher | None:

@@ -461,6 +461,23 @@ class TestStore:
             train(SMALL, DATA, seed=1, epochs=1)
         assert len(warned) == 1
 
+    def test_a_teacher_that_cannot_be_stored_leaves_its_checkpoint(
+        self, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*arguments: object) -> None:
+            raise StoredFileError("the disk is full")
+
+        ran = count_steps(monkeypatch)
+        with monkeypatch.context() as during:
+            during.setattr("teachers.store.replace_file", full)
+            with pytest.warns(TeacherStoreWarning, match="could not be stored: the disk is full"):
+                first = train(SMALL, DATA, seed=1, epochs=2)
+        steps = len(ran)
+        assert equal(train(SMALL, DATA, seed=1, epochs=2), first)
+        assert steps > 0
+        assert len(ran) == steps, "nothing is trained twice"
+        assert not list(cache.glob("*.checkpoint"))
+
     def test_a_short_training_writes_no_checkpoint(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ran = count_steps(monkeypatch, stop=4, every=300.0)
         with pytest.raises(KeyboardInterrupt):
