@@ -26,6 +26,7 @@ from chipsim.errors import ChipsimError, ParameterError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from chipsim.results import Manifest
     from chipsim.study import Study
 
 SETTINGS: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
@@ -166,6 +167,8 @@ def study_list() -> None:
             setting = f"--set {shown(factor.name)}={','.join(map(_plain, factor.values))}"
             unit = "" if factor.unit == "1" else f" [{factor.unit}]"
             _say(f"    {setting:35} {factor.long_name}{unit}")
+            if more := [choice for choice in factor.choices if choice not in factor.values]:
+                _say(f"        also: {', '.join(more)}")
         _say("")
 
 
@@ -217,10 +220,10 @@ def _run(study: "Study", out: Path, jobs: int, threads: int, **asked: Any) -> "x
     try:
         dataset = run(study, out=out, jobs=jobs, threads=threads, **asked)
     except Interrupted as interrupted:
-        command = _resume_command(study, out, jobs=jobs, threads=threads if threads > 1 else None, **asked)
+        command = f"{_command(study, plan(study, **asked))} --jobs {jobs}{f' --threads {threads}' * (threads > 1)}"
         _fail(
             f"Interrupted: {interrupted.done} of {interrupted.total} trials are stored and will not run again. "
-            f"Continue with:\n  {command}", 130, False,
+            f"Continue with:\n  {command} --out {shlex.quote(str(out))}", 130, False,
         )  # fmt: skip
     _print_tables(dataset)
     return dataset
@@ -233,13 +236,19 @@ def _check_usage(call: Callable[[], Any]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _resume_command(study: "Study", out: Path, **asked: Any) -> str:
+def _command(study: "Study", manifest: "Manifest") -> str:
+    """The shortest command that makes what `manifest` holds."""
+    from chipsim.study import CHIPS
+
     words = ["chipsim", "study", "run", shown(study.name)]
-    for name in ("dataset", "chips", "jobs", "threads", "seed"):
-        words += [f"--{name}", str(asked[name])] if asked[name] is not None else []
-    for name, values in {**asked["factors"], **{k: [v] for k, v in asked["options"].items()}}.items():
-        words += ["--set", f"{shown(name)}={','.join(values)}"]
-    return shlex.join([*words, "--out", str(out)])
+    chips = len(manifest.grid["chip"])
+    words += ["--dataset", manifest.dataset] * (manifest.dataset != study.datasets[0])
+    words += ["--chips", str(chips)] * (chips != CHIPS) + ["--seed", str(manifest.seed)] * (manifest.seed != 0)
+    held = {**manifest.grid, **{name: (value,) for name, value in manifest.options.items()}}
+    for known in (*study.factors, *study.options):
+        if (values := held[known.name]) != known.order(set(known.values)):
+            words += ["--set", f"{shown(known.name)}={','.join(map(_plain, values))}"]
+    return shlex.join(words)
 
 
 @study_app.command("show")
@@ -256,7 +265,21 @@ def study_show(
     figure = figure if figure is not None else file.with_suffix(".png")
     plots.check(figure)
     _print_tables(dataset)
+    if command := made_by(dataset, file):
+        _say(f"\nMade by: {command}")
     _draw(dataset, figure)
+
+
+def made_by(dataset: "xr.Dataset", file: Path) -> str:
+    """The command that makes a result; nothing where its study is not here, or has other factors and options now."""
+    from chipsim.results import Manifest
+
+    manifest = Manifest.from_attributes(dataset.attrs, file)
+    if manifest.study not in study_names():
+        return ""
+    study = load_study(manifest.study)
+    names = {known.name for known in (*study.factors, *study.options)}
+    return _command(study, manifest) if {"chip", *names} == {*manifest.grid, *manifest.options} else ""
 
 
 def _draw(dataset: "xr.Dataset", path: Path) -> None:
@@ -313,7 +336,10 @@ def _table(array: "xr.DataArray") -> Table:
 
 
 def _plain(value: float | int | str) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 # ------------------------------------------------------------------------------------------------ pictures

@@ -117,6 +117,26 @@ def test_run_then_nothing_left_then_show(chipsim: Run, finished: Path) -> None:
     assert rows == [["0.2", "online", *expected]]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        " --dataset mnist --chips 1 --seed 3 --set samples=5",
+        " --chips 2 --set sigma=0.123456789,0.5",
+    ],
+)
+def test_a_result_says_the_shortest_command_that_makes_it(words: str, chipsim: Run, tmp_path: Path) -> None:
+    command = f"chipsim study run toy{words}"
+    out = tmp_path / "a.h5"
+    chipsim(*command.split()[1:], "--out", str(out))
+    shown = chipsim("study", "show", str(out))[1]
+    assert f"\nMade by: {command}\n" in shown
+    renamed = results.open(out).assign_attrs(study="forgotten")
+    results.write(renamed, out)
+    code, shown, _ = chipsim("study", "show", str(out))
+    assert (code, "Made by" in shown) == (0, False)
+
+
 def test_show_draws_where_it_is_told(chipsim: Run, finished: Path, tmp_path: Path) -> None:
     assert chipsim("study", "show", str(finished), "--figure", str(tmp_path / "f.svg"))[0] == 0
     assert (tmp_path / "f.svg").exists()
