@@ -68,7 +68,7 @@ class Cells:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crossbar:
     """What one layer's array is beside its cells: its device, the effects on its cells as fabricated, its weight scale
-    (a float, or a number as an engine compiles it), the step in which a read takes place [s], the slow noise of its
+    (a number as its engine computes with it), the step in which a read takes place [s], the slow noise of its
     cells for the time being (standard normal numbers [2, rows, columns], or None for devices that have none), what is
     frozen of its cells, what its wires do to them (which share of each conductance reaches its column, and what arrives
     there beside; None for wires without resistance), whether its pairs are "minimum" or "reference", and whether a

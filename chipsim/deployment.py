@@ -125,7 +125,7 @@ class Deployment:
             Crossbar(
                 device=chip.design.device,
                 effects=tuple(zip(chip.design.acting, map(self._native, frozen), strict=True)),
-                w_max=layer.w_max,
+                w_max=engine.scalar(layer.w_max),
                 step=step,
                 frozen=self._native(cells),
                 pair=chip.design.pair,

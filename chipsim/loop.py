@@ -7,7 +7,7 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import numpy as np
@@ -179,9 +179,8 @@ class Controller:
             self.states[index], change = self.optimiser.step(self.states[index], gradient, progress)
             self.change(index, change)
             return
-        array = replace(deployment.arrays[index], w_max=scalar(deployment.arrays[index].w_max))
         self.states[index], written, moved, total, given = self.update(
-            self.optimiser, self.writer, array, scalar(deployment.unit(index)),
+            self.optimiser, self.writer, deployment.arrays[index], scalar(deployment.unit(index)),
             self.states[index], gradient, scalar(progress), deployment.cells[index],
             None if self.pure else deployment.write_stream(), scalar(deployment.time),
         )  # fmt: skip

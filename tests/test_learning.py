@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 import chipsim as cs
+from chipsim import devices
 from chipsim.arrays import like, to_numpy
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import LIF
 from chipsim.deployment import Deployment, deploy
-from chipsim.devices import RRAM_MILO_2021, Ideal
+from chipsim.devices import RRAM_MILO_2021, Device, Ideal
 from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckCells
 from chipsim.engines import Engine, Stage, Torch, Window
 from chipsim.engines.brian import Brian
@@ -21,6 +22,7 @@ from chipsim.loop import SGD, Adam, Optimiser
 from chipsim.network import Network
 from chipsim.rules import Delta, LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
 from chipsim.signals import LocalSignals
+from chipsim.writers import Writer
 
 Array = NDArray[np.float64]
 SIZES = (6, 10, 8, 3)
@@ -116,6 +118,24 @@ def test_wanted_weights_move_by_the_optimisers_change() -> None:
         assert not np.array_equal(expected, wanted)
         np.testing.assert_allclose(cells.wanted, expected, atol=1e-12)
         np.testing.assert_allclose(array.weights(cells, 0.0), cells.wanted, atol=1e-9)
+
+
+PRESETS = {name: part for name, part in vars(devices).items() if isinstance(part, Device)} | {"IDEAL": Ideal()}
+
+
+@pytest.mark.parametrize("writer", [cs.Direct(), cs.WriteVerify()], ids=["direct", "write-verify"])
+@pytest.mark.parametrize("engine", [Torch(device="cpu", compile=False), Brian()], ids=["torch", "brian"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_change_of_nothing_writes_no_cell(name: str, engine: Engine, writer: Writer) -> None:
+    chip = fabricate(ChipDesign(device=PRESETS[name]), 1)
+    snn = deploy(Network.random(SIZES, seed=0), chip, window=3, engine=engine)
+    snn.wait(0.5)
+    before = [cells.copied() for cells in snn.cells]
+    history = learn(snn, Lesson(), rule=LocalTandem(warm_up=1), writer=writer, optimiser=SGD(lr=0.0), progress=False)
+    assert not history.writes.any()
+    for cells, found in zip(before, snn.cells, strict=True):
+        for part in ("wanted", "target", "g", "written", "wear"):
+            np.testing.assert_array_equal(to_numpy(getattr(cells, part)), to_numpy(getattr(found, part)), err_msg=part)
 
 
 def test_rows_that_carry_a_trace_remember_for_the_time_constant_of_the_design() -> None:

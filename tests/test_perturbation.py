@@ -1,15 +1,19 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import chipsim as cs
+from chipsim import writers
 from chipsim.arrays import to_numpy
 from chipsim.engines import Brian, Engine, Torch, Watch, Window
 from chipsim.errors import ParameterError
+from chipsim.host.perturbation import _Perturbing
 from chipsim.streams import stream
+from chipsim.writers import Writer
 
 FAST = Torch(dtype="float64", device="cpu", compile=False)
 
@@ -44,6 +48,31 @@ def test_a_change_is_the_slope_along_the_perturbation(engine: Engine) -> None:
     (slope,) = torch.autograd.grad(loss, weights)
     expected = -0.1 * (signs * slope.numpy()).sum() * signs
     np.testing.assert_allclose(to_numpy(snn.cells[0].wanted) - before, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("writer", writers.ALL, ids=lambda kind: kind.__name__)
+def test_a_perturbation_is_taken_back_whoever_writes_it(writer: type[Writer], monkeypatch: pytest.MonkeyPatch) -> None:
+    design = cs.ChipDesign(device=cs.ECRAM_MO_KIM_2019, pair="reference", circuit=cs.IF(soft_reset=True), headroom=1.0)
+    chip = cs.fabricate(design, seed=0)
+    snn = cs.deploy(cs.Network.random((5, 8, 3), seed=0), chip, window=4, engine=FAST)
+    before = [to_numpy(cells.copied().wanted) for cells in snn.cells]
+    tried, learn = [], _Perturbing._learn
+
+    def noted(host: _Perturbing, *arguments: Any) -> None:
+        tried.append([to_numpy(cells.copied().wanted) for cells in snn.cells])
+        learn(host, *arguments)
+
+    monkeypatch.setattr(_Perturbing, "_learn", noted)
+    cs.perturb_in_the_loop(
+        snn, lesson(), size=0.1, writer=writer(), optimiser=cs.SGD(lr=0.0), batch=12, seed=4, progress=False
+    )
+    draws = stream(4, "perturbation")
+    for layer, (wanted, cells) in enumerate(zip(before, snn.cells, strict=True)):
+        far = 0.1 * np.sqrt(np.mean(wanted**2)) * (draws.integers(0, 2, wanted.shape) * 2.0 - 1.0)
+        most = float(snn.arrays[layer].w_max)
+        for aimed, found in ((wanted + far, tried[0]), (wanted - far, tried[1])):
+            np.testing.assert_allclose(found[layer], np.clip(aimed, -most, most), atol=1e-12)
+        np.testing.assert_allclose(to_numpy(cells.wanted), wanted, atol=1e-12)
 
 
 def test_no_two_presentations_meet_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:

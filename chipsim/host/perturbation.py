@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from chipsim.arrays import AnyArray, like, to_numpy
+from chipsim.arrays import AnyArray, like, namespace, to_numpy
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.training import PURPOSE, Trainer, checked_labels, trained
@@ -83,9 +83,11 @@ class _Perturbing(Trainer):
                 first, self.done = self.done, self.done + size
                 inputs = self.deployment.flat(samples.inputs[places])
                 self._draw()
-                self.wanted = [cells.wanted for cells in self.deployment.cells]
-                for number, amount in ((2 * first, 1.0), (2 * first + size, -2.0)):
-                    self._move(amount)
+                wanted = [cells.wanted for cells in self.deployment.cells]  # which pulse writers edit
+                self.wanted = [namespace(weights).asarray(weights, copy=True) for weights in wanted]
+                for number, sign in ((2 * first, 1.0), (2 * first + size, -1.0)):
+                    for index, (signs, far) in enumerate(zip(self.signs, self.sizes, strict=True)):
+                        self._bring(index, self.wanted[index] + sign * far * signs)
                     yield Batch(inputs=inputs, numbers=range(number, number + size))
 
         self.deployment.run(
@@ -102,9 +104,9 @@ class _Perturbing(Trainer):
             for cells in self.deployment.cells
         ]
 
-    def _move(self, amount: float) -> None:
-        for index, (signs, size) in enumerate(zip(self.signs, self.sizes, strict=True)):
-            self.controller.change(index, amount * size * signs)
+    def _bring(self, index: int, weights: AnyArray) -> None:
+        """Have an array's weights written, from wherever they are."""
+        self.controller.change(index, weights - self.deployment.cells[index].wanted)
 
     def _learn(self, value: AnyArray, labels: NDArray[np.integer]) -> None:
         readout = self.deployment.chip.design.readout
@@ -117,5 +119,5 @@ class _Perturbing(Trainer):
             raise ChipsimError(f"training diverged after {self.done / self.total:.0%}; take a smaller lr or size")
         self.losses, self.loss = [], self.loss + 0.5 * (plus + minus) * len(labels)
         for index, (signs, size) in enumerate(zip(self.signs, self.sizes, strict=True)):
-            self.controller.change(index, self.wanted[index] - self.deployment.cells[index].wanted)
+            self._bring(index, self.wanted[index])
             self.controller.write(index, (plus - minus) / (2 * size) * signs, self.done / self.total)

@@ -95,7 +95,7 @@ class Trainer(ABC):
     def clipped(self) -> NDArray[np.float64]:
         """Share of each layer's weights that are at the limit of the cells."""
         pairs = zip(self.deployment.cells, self.deployment.arrays, strict=True)
-        return np.array([np.mean(np.abs(to_numpy(cells.wanted)) > 0.999999 * array.w_max) for cells, array in pairs])
+        return np.array([np.mean(to_numpy(abs(cells.wanted) > 0.999999 * array.w_max)) for cells, array in pairs])
 
     def snapshot(self) -> Any:
         """What a checkpoint keeps of the training, between two runs."""
