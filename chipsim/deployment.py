@@ -1,6 +1,7 @@
 """Deployment: a network on a chip. The one mutable object: conductances now, the clock, and what was measured."""
 
 import functools
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -420,6 +421,8 @@ class Deployment:
             "window": self.window,
             "verifies": self.arrays[0].verifies,
             "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
+            "neurons": [hashlib.sha256(np.r_[layer.bank].tobytes()).hexdigest() for layer in self.placement.layers],
+            "gains": [np.ravel(to_numpy(gain)).tolist() for gain in self.gains],
             "step": self.step,
             "seed of the deployment": int(self.seed),
             "clock": self.time,

@@ -95,7 +95,8 @@ def learn(
     needs no memory beside the cells). update: write after every "step", after every "sample", or after every "batch"
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
     learns from, labels or the teacher's outputs, is said by the targets. layers: numbers of the arrays that learn, all
-    by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch.
+    by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch, once a checkpoint holds it: a run
+    that goes on does not call it again for epochs that were done.
     Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. One
     with a checkpoint, a file that keeps what was reached after every epoch and every five minutes or so, goes on from
     there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.
@@ -229,7 +230,8 @@ class _Teaching:
         total: int,
     ) -> None:
         self.deployment, self.rule, self.controller = deployment, rule, controller
-        self.learning, self.every_step, self.total, self.done = learning, every_step, total, 0
+        self.learning, self.every_step, self.total = learning, every_step, total
+        self.first = self.done = 0  # samples before the batch at hand, and with it
         self.layers = deployment.placement.layers
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.arrays: list[_Array] = []
@@ -245,8 +247,9 @@ class _Teaching:
         def presented() -> Iterator[Batch]:
             for _ in range(count):
                 inputs, labels, rates = self._next(batches)
-                first, self.done = self.done, self.done + size  # the engine does not come back after its last window
-                numbers = range(first, first + size)
+                # the engine does not come back after its last window
+                self.first, self.done = self.done, self.done + size
+                numbers = range(self.first, self.done)
                 self._begin(labels, rates, numbers)
                 yield Batch(inputs=self.deployment.flat(inputs), numbers=numbers)
 
@@ -341,7 +344,7 @@ class _Teaching:
         wrote = False
         for index, gradient in enumerate(self.gradients):
             if gradient is not None:
-                self.controller.write(index, gradient, self.done / self.total)
+                self.controller.write(index, gradient, self.first / self.total)
                 self.gradients[index], wrote = None, True
         return wrote
 

@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser(Parameters, ABC):
-    """Turns gradients into changes of weights. lr falls linearly to `final` times its value over the whole run.
+    """Turns gradients into changes of weights. lr falls linearly over the whole run, from lr at the first update towards
+    `final` times lr, which an update after the last one would have.
 
     relative: lr counts in units of the root mean square of an array's weights at the start of the run, so that arrays
     with few and with many rows, whose weights differ in size, learn at the same pace; else it counts in weights.
@@ -44,7 +45,7 @@ class Optimiser(Parameters, ABC):
             raise ParameterError(f"{type(self).__name__}.relative must be True or False, not {self.relative!r}")
 
     def rate(self, progress: float) -> float:
-        """Learning rate at `progress`, 0 at the start of the run and 1 at its end."""
+        """Learning rate at `progress`: the share of the run's samples that came before."""
         return self.lr * (1 + (self.final - 1) * progress)
 
     def unit(self, weights: AnyArray) -> AnyArray:

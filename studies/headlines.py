@@ -10,9 +10,11 @@ Where this is not as published: Adam trains all, where Lee et al. have gradient 
 dropped out, and no images are cropped or mirrored but those of the ANNs of CIFAR-10; host methods have batch
 normalisation in the twin, which Lee et al. and Wu et al. (2019) do not have, and Kheradpisheh et al. in convolutions
 alone; pooling is linear; read-outs neither leak nor spike, where those of Lee et al. leak and those of Kheradpisheh et
-al. count spikes of a hard reset, whose squared error they take; spike-based back-propagation has biases, and its scaled
-case Poisson inputs of twice the published rate. What is published was recalled, not looked up, but for spike counts
-(98.40) and proxy learning (94.56), which stand in the abstracts.
+al. count spikes, whose squared error they take; the neurons of the latter have a hard reset, here a soft one; targets
+of Local Tandem Learning are scaled by the ANN once, not batch by batch, and its learning rates are relative to the
+weights; spike-based back-propagation has biases, and its scaled case Poisson inputs of twice the published rate. What
+is published was recalled, not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the
+abstracts.
 """
 
 import dataclasses
@@ -200,16 +202,17 @@ def trial(trial: Trial) -> xr.Dataset:
     judged = data.test if settings.options["split"] == "test" else data.validation
     split = str(settings.options["split"])
     reached = ann.accuracy(judged, device=place(settings))
-    mark = case.mark / 100 if math.isnan(case.below_ann) else reached - case.below_ann / 100
+    published, absolute = (score / 100 if data.name == case.dataset else NAN for score in (case.published, case.mark))
+    mark = absolute if math.isnan(case.below_ann) else reached - case.below_ann / 100
     learned = epochs if case.train is not None else 0
     return xr.Dataset(
         {
             "accuracy": ((), snn.accuracy(judged), named(f"share of {split} samples classified right")),
             "ann": ((), reached, named(f"{split} score of the ANN of the same layers")),
-            "published": ((), case.published / 100, named("score that the paper states for its own network")),
+            "published": ((), published, named("score that the paper states for its own network")),
             "recalled": ((), case.recalled, named("whether the published score was not looked up")),
             "mark": ((), mark, named("score that the mean over chips is to reach")),
-            "full": ((), case.full, named("whether the network is the published one")),
+            "full": ((), case.full and data.name == case.dataset, named("whether the network is the published one")),
             "epochs": ((), learned, named("passes over the learning samples")),
             "samples": ((), len(samples), named("learning samples per epoch")),
             "training": ((), _told(faster), named("method, rate and window of the training, as JSON")),

@@ -129,7 +129,7 @@ def quantised_as_published(snn: cs.Deployment) -> None:
     *hidden, readout = snn.arrays
     fitted_to = [float(np.abs(to_numpy(cells.wanted)).max()) for cells in snn.cells]
     snn.arrays = (
-        *(dataclasses.replace(array, w_max=largest) for array, largest in zip(hidden, fitted_to, strict=False)),
+        *(dataclasses.replace(array, w_max=snn.engine.scalar(largest)) for array, largest in zip(hidden, fitted_to, strict=False)),
         dataclasses.replace(readout, device=cs.Ideal()),
     )
     for index, array in enumerate(snn.arrays):
@@ -141,7 +141,7 @@ def trial(trial: Trial) -> xr.Dataset:
     found, options, point = taught(trial.settings), trial.settings.options, trial.point
     kind, model = str(point["kind"]), str(point["model"])
     strength = STRENGTHS[kind][int(point["level"])]
-    percentile, method = float(options["percentile"]), METHODS["ltl-online"]
+    percentile, method, kernels = float(options["percentile"]), METHODS["ltl-online"], options["network"] != "mlp"
     samples, epochs = passes(int(options["samples"]), len(found.data.train))
     changed = setup(found.teacher.network(percentile=percentile), kind, model, strength, trial.chip)
     drawn = dataclasses.replace(
@@ -160,7 +160,7 @@ def trial(trial: Trial) -> xr.Dataset:
         snn,
         found.teacher.targets(found.data.train, percentile=percentile, samples=samples, seed=trial.chip),
         rule=changed.rule,
-        optimiser=cs.Adam(lr=method.lr, final=0.0),
+        optimiser=cs.Adam(lr=method.rate(kernels=kernels), relative=kernels, final=0.0),
         epochs=epochs,
         progress=False,
     )

@@ -156,6 +156,21 @@ def test_a_checkpoint_of_another_run_is_refused(options: dict[str, Any], words: 
         by_host(deployed(ENGINES[0]), checkpoint=path, **options)
 
 
+def test_a_checkpoint_of_other_neurons_or_gains_is_refused(tmp_path: Path) -> None:
+    def placed(avoid: cs.Avoid | None = None, gain: float = 1.0) -> cs.Deployment:
+        chip = cs.fabricate(cs.ChipDesign(circuit=cs.IF(soft_reset=True), effects=(cs.Mismatch(sigma=0.2),)), seed=0)
+        snn = cs.deploy(cs.Network.random(SIZES, seed=3), chip, engine=ENGINES[0], window=5, avoid=avoid)
+        snn.gains = tuple(gain for _ in snn.gains)
+        return snn
+
+    path = tmp_path / "run.checkpoint"
+    by_host(placed(), checkpoint=path)
+    by_host(placed(), checkpoint=path)
+    for other, words in ((placed(cs.Avoid(neurons=[0, 1])), "neurons"), (placed(gain=1.5), "gains")):
+        with pytest.raises(StoredFileError, match=f"another run \\({words}"):
+            by_host(other, checkpoint=path)
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
 def test_a_damaged_checkpoint_is_said(damage: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"

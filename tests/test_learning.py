@@ -138,6 +138,22 @@ def test_a_change_of_nothing_writes_no_cell(name: str, engine: Engine, writer: W
             np.testing.assert_array_equal(to_numpy(getattr(cells, part)), to_numpy(getattr(found, part)), err_msg=part)
 
 
+@pytest.mark.parametrize("way", ["batch", "sample", "step", "host", "perturbation"])
+def test_the_rate_falls_from_lr_and_no_update_is_wasted(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    rate = SGD.rate
+    monkeypatch.setattr(SGD, "rate", lambda self, progress: rates.append(rate(self, progress)) or rates[-1])
+    snn, lesson, optimiser = deployment(window=3), Lesson(4), SGD(lr=0.5, final=0.0)
+    if way == "host":
+        cs.train_in_the_loop(snn, lesson, method=cs.Tandem(), optimiser=optimiser, batch=1, progress=False)
+    elif way == "perturbation":
+        cs.perturb_in_the_loop(snn, lesson, optimiser=optimiser, batch=1, progress=False)
+    else:
+        options: dict[str, Any] = {"batch": 1} if way == "batch" else {"update": way}
+        learn(snn, lesson, rule=LocalTandem(warm_up=0), optimiser=optimiser, progress=False, **options)
+    assert list(dict.fromkeys(rates)) == [0.5, 0.375, 0.25, 0.125]
+
+
 def test_rows_that_carry_a_trace_remember_for_the_time_constant_of_the_design() -> None:
     snn, lesson = deployment(window=4, trace_tau=5e-3), Lesson(3)
     before, leak = [cells.wanted for cells in snn.cells], np.exp(-1e-3 / 5e-3)
@@ -457,7 +473,7 @@ PROGRESS: list[float] = []
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
-def test_every_sample_has_its_own_number_and_the_rate_falls_to_its_end(
+def test_every_sample_has_its_own_number_and_the_rate_falls_all_the_way(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     design = cs.ChipDesign(rows=8, columns=8, effects=(cs.MembraneNoise(sigma=0.1),))
@@ -477,7 +493,8 @@ def test_every_sample_has_its_own_number_and_the_rate_falls_to_its_end(
     PROGRESS.clear()
     cs.learn(snn, Numbered(5), optimiser=Seen(), batch=size, epochs=3, progress=False)
     assert numbers == list(range(15))
-    assert PROGRESS[-1] == 1.0
+    firsts = [5 * epoch + first for epoch in range(3) for first in range(0, 5, size)]
+    assert list(dict.fromkeys(PROGRESS)) == [first / 15 for first in firsts]
     assert sorted(PROGRESS) == PROGRESS
 
 

@@ -80,12 +80,12 @@ class _Perturbing(Trainer):
             for _ in range(count):
                 places = next(chosen)
                 at_hand[:] = [labels[places]]
-                first, self.done = self.done, self.done + size
+                self.first, self.done = self.done, self.done + size
                 inputs = self.deployment.flat(samples.inputs[places])
                 self._draw()
                 wanted = [cells.wanted for cells in self.deployment.cells]  # which pulse writers edit
                 self.wanted = [namespace(weights).asarray(weights, copy=True) for weights in wanted]
-                for number, sign in ((2 * first, 1.0), (2 * first + size, -1.0)):
+                for number, sign in ((2 * self.first, 1.0), (2 * self.first + size, -1.0)):
                     for index, (signs, far) in enumerate(zip(self.signs, self.sizes, strict=True)):
                         self._bring(index, self.wanted[index] + sign * far * signs)
                     yield Batch(inputs=inputs, numbers=range(number, number + size))
@@ -120,4 +120,4 @@ class _Perturbing(Trainer):
         self.losses, self.loss = [], self.loss + 0.5 * (plus + minus) * len(labels)
         for index, (signs, size) in enumerate(zip(self.signs, self.sizes, strict=True)):
             self._bring(index, self.wanted[index])
-            self.controller.write(index, (plus - minus) / (2 * size) * signs, self.done / self.total)
+            self.controller.write(index, (plus - minus) / (2 * size) * signs, self.first / self.total)

@@ -90,7 +90,8 @@ class Trainer(ABC):
             raise ParameterError("a host trains one chip at a time; deploy the network on each chip alone")
         self.deployment, self.total = deployment, total
         self.controller = Controller(deployment, writer, optimiser, updates)
-        self.done, self.loss = 0, 0.0
+        self.first = self.done = 0  # samples before the batch at hand, and with it
+        self.loss = 0.0
 
     def clipped(self) -> NDArray[np.float64]:
         """Share of each layer's weights that are at the limit of the cells."""
@@ -227,8 +228,8 @@ class _Host(Trainer):
                 places = next(chosen)
                 inputs = self.deployment.flat(samples.inputs[places])
                 self.seen = {name: [] for name in self.method.reads}
-                first, self.done = self.done, self.done + size
-                batch = Batch(inputs=inputs, numbers=range(first, first + size))
+                self.first, self.done = self.done, self.done + size
+                batch = Batch(inputs=inputs, numbers=range(self.first, self.done))
                 at_hand[:] = [(batch, labels[places])]
                 yield batch
 
@@ -288,7 +289,7 @@ class _Host(Trainer):
             self._write(index, layer, [next(gradients) for _ in layer.leaves])
 
     def _write(self, index: int, layer: TwinLayer, gradients: list[Tensor | None]) -> None:
-        wanted, progress = self.deployment.cells[index].wanted, self.done / self.total
+        wanted, progress = self.deployment.cells[index].wanted, self.first / self.total
         found = [gradient for gradient in gradients if gradient is not None]
         if len(found) < len(gradients):
             return
