@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,10 +21,10 @@ import torch
 
 from chipsim.errors import StoredFileError
 from chipsim.files import replace_file
-from chipsim.results import differing
+from chipsim.results import differing, merge_versions, versions
 
 T = TypeVar("T")
-RUN, DIGEST = "run", "digest"
+RUN, DIGEST, VERSIONS = "run", "digest", "versions"
 FIRST, EVERY = 8, 300.0
 """Batches before the first look at the clock, and time between two checkpoints within an epoch, about [s]."""
 
@@ -32,19 +33,20 @@ FIRST, EVERY = 8, 300.0
 class Checkpoint:
     """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name.
 
-    A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None. Raises StoredFileError where no
-    file can be at `path`.
+    A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None. versions: of the packages and
+    the source of chipsim that the run has had so far, as JSON. Raises StoredFileError where no file can be at `path`.
     """
 
     def __init__(self, path: str | PathLike[str], run: Mapping[str, Any]) -> None:
         self.path, self.run = Path(path), json.loads(json.dumps(run))
+        self.versions = json.dumps(versions())
         if not self.path.parent.is_dir() or self.path.is_dir():
             raise StoredFileError(f"{self.path} cannot be a checkpoint: give a file in a folder that exists")
 
     def save(self, tree: Any) -> None:
         """Keep a tree in place of the one before."""
         arrays = {name: np.asarray(values, order="C") for name, values in _leaves(tree, "")}
-        about = {RUN: json.dumps(self.run), DIGEST: fingerprint(*arrays.values())}
+        about = {RUN: json.dumps(self.run), DIGEST: fingerprint(*arrays.values()), VERSIONS: self.versions}
         replace_file(self.path, safetensors.numpy.save(arrays, about))
 
     def load(self, like: T) -> T | None:
@@ -58,7 +60,7 @@ class Checkpoint:
             with safetensors.safe_open(self.path, framework="numpy") as file:
                 about = file.metadata() or {}
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            stored, digest = json.loads(about[RUN]), about[DIGEST]
+            stored, digest, made_by = json.loads(about[RUN]), about[DIGEST], merge_versions([about[VERSIONS]])
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint ({error}); delete it") from error
         if different := differing(stored, self.run):
@@ -68,8 +70,23 @@ class Checkpoint:
         names = [name for name, _ in _leaves(like, "")]
         if sorted(names) != sorted(found) or fingerprint(*(found[name] for name in names)) != digest:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint (it is damaged); delete it")
+        if made_by != self.versions:
+            self.versions = merge_versions([made_by, self.versions])
+            warnings.warn(
+                f"{self.path} was begun by other versions of packages or of chipsim's source, and goes on with these",
+                stacklevel=3,
+            )
         rebuilt: T = _rebuilt(like, found, "")
         return rebuilt
+
+
+def versions_in(path: Path) -> list[str]:
+    """The versions that a checkpoint has seen, as JSON; none where it is not there or not readable."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return [(file.metadata() or {})[VERSIONS]]
+    except (OSError, KeyError, safetensors.SafetensorError):
+        return []
 
 
 def pieces(samples: int, size: int, save: Callable[[], None] | None) -> Iterator[tuple[int, int]]:

@@ -95,8 +95,8 @@ def learn(
     needs no memory beside the cells). update: write after every "step", after every "sample", or after every "batch"
     of `batch` samples (64) whose gradients are averaged; the first two present one sample at a time. What the read-out
     learns from, labels or the teacher's outputs, is said by the targets. layers: numbers of the arrays that learn, all
-    by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch, once a checkpoint holds it: a run
-    that goes on does not call it again for epochs that were done.
+    by default; (-1,) is the read-out alone. on_epoch(epoch) is called after each epoch, once a checkpoint holds it, so
+    that a run that goes on does not call it again for the epochs before.
     Each call starts anew: the optimiser's memory, the order of the samples and the numbers that key their noise. One
     with a checkpoint, a file that keeps what was reached after every epoch and every five minutes or so, goes on from
     there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.

@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser(Parameters, ABC):
-    """Turns gradients into changes of weights. lr falls linearly over the whole run, from lr at the first update towards
-    `final` times lr, which an update after the last one would have.
+    """Turns gradients into changes of weights. The rate falls linearly over the whole run, from lr at the first update
+    towards `final` times lr, which an update after the last one would have.
 
     relative: lr counts in units of the root mean square of an array's weights at the start of the run, so that arrays
     with few and with many rows, whose weights differ in size, learn at the same pace; else it counts in weights.

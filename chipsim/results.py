@@ -400,7 +400,7 @@ def combine(manifest: Manifest, path: Path) -> list[str]:
     dataset = _stack(manifest, points, trials)
     dataset.attrs = {
         **manifest.attributes(),
-        "versions": _merge_versions(str(trial.attrs["versions"]) for trial in trials),
+        "versions": merge_versions(str(trial.attrs["versions"]) for trial in trials),
         "wall_time": sum(float(trial.attrs["wall_time"]) for trial in trials),
         "threads": ", ".join(sorted({n for trial in trials for n in _threads(trial).split(", ")}, key=int)),
         "host": platform.node(),
@@ -416,8 +416,8 @@ def _threads(trial: xr.Dataset) -> str:
     return str(trial.attrs.get("threads", 1))
 
 
-def _merge_versions(texts: Iterable[str]) -> str:
-    """One JSON object when all trials used the same packages, else a JSON list of all that were used."""
+def merge_versions(texts: Iterable[str]) -> str:
+    """One JSON object when all used the same packages and source, else a JSON list of all that were used."""
     stored = [json.loads(text) for text in set(texts)]
     flat = itertools.chain.from_iterable(entry if isinstance(entry, list) else [entry] for entry in stored)
     used = sorted({json.dumps(entry) for entry in flat})

@@ -25,6 +25,7 @@ import filelock
 import xarray as xr
 
 from chipsim import results, workers
+from chipsim.checkpoint import versions_in
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.factor import Factor, suggest
 from chipsim.files import cannot_write, remove_leftovers
@@ -470,4 +471,7 @@ def _measure(
     dataset = results.label(dataset)
     results.validate(dataset)
     dataset.attrs = results.trial_attributes(identity, point, time.perf_counter() - start, threads)
+    if trial.checkpoint is not None:  # a part of the trial may have been computed before
+        before = versions_in(trial.checkpoint)
+        dataset.attrs["versions"] = results.merge_versions([dataset.attrs["versions"], *before])
     return dataset

@@ -129,7 +129,10 @@ def quantised_as_published(snn: cs.Deployment) -> None:
     *hidden, readout = snn.arrays
     fitted_to = [float(np.abs(to_numpy(cells.wanted)).max()) for cells in snn.cells]
     snn.arrays = (
-        *(dataclasses.replace(array, w_max=snn.engine.scalar(largest)) for array, largest in zip(hidden, fitted_to, strict=False)),
+        *(
+            dataclasses.replace(array, w_max=snn.engine.scalar(largest))
+            for array, largest in zip(hidden, fitted_to, strict=False)
+        ),
         dataclasses.replace(readout, device=cs.Ideal()),
     )
     for index, array in enumerate(snn.arrays):

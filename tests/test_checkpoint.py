@@ -1,6 +1,7 @@
 """Checkpoints: a run that was stopped and goes on ends where one that was never stopped ends."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import xarray as xr
 
 import chipsim as cs
 from chipsim.arrays import to_numpy
-from chipsim.checkpoint import Checkpoint
+from chipsim.checkpoint import Checkpoint, versions_in
 from chipsim.engines import Brian, Engine, Torch
 from chipsim.errors import StoredFileError
 from chipsim.learning import Labelled
+from chipsim.results import versions
 
 SIZES = (6, 12, 9, 4)
 ENGINES: list[Engine] = [Torch(dtype="float64", device="cpu"), Torch(device="cpu"), Brian()]
@@ -169,6 +171,20 @@ def test_a_checkpoint_of_other_neurons_or_gains_is_refused(tmp_path: Path) -> No
     for other, words in ((placed(cs.Avoid(neurons=[0, 1])), "neurons"), (placed(gain=1.5), "gains")):
         with pytest.raises(StoredFileError, match=f"another run \\({words}"):
             by_host(other, checkpoint=path)
+
+
+def test_a_run_that_goes_on_with_another_source_says_so_and_keeps_both(tmp_path: Path) -> None:
+    path = tmp_path / "run.checkpoint"
+    first = Checkpoint(path, {"a": 1})
+    first.versions = json.dumps({"source": "before"})
+    first.save(1.0)
+    second = Checkpoint(path, {"a": 1})
+    with pytest.warns(UserWarning, match="begun by other versions"):
+        assert second.load(0.0) == 1.0
+    second.save(2.0)
+    [kept] = versions_in(path)
+    assert json.loads(kept) == [json.loads(json.dumps(versions())), {"source": "before"}]
+    assert versions_in(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])

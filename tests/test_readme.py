@@ -129,6 +129,15 @@ def test_headlines_are_those_stored(start, cases):
     if "training" in stored:
         assert cells[0] == ", ".join(str(json.loads(told)["window"]) for told in stored.training.values[0])
     assert {int(cells[1])} == set(found.epochs.values)
+    said = re.match(r"([\d.]+) \(", cells[3])
+    assert bool(said) == np.isfinite(found.mark.values).all()
+    if said:
+        assert float(said[1]) == pytest.approx(100 * float(found.mark[0]), abs=0.00501)
+    if limits := re.search(r"interval ([\d.]+) to ([\d.]+)", cells[3]):
+        stored_limits = interval(100 * stored.accuracy.isel(case=0))
+        assert [float(limit) for limit in limits.groups()] == pytest.approx(
+            [*map(float, stored_limits.values())], abs=0.0501
+        )
 
 
 def test_what_published_networks_reach_is_what_is_stored():

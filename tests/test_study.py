@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import errno
 import importlib
+import json
 import os
 import random
 import signal
@@ -603,7 +604,7 @@ def test_ctrl_c_keeps_finished_trials_and_says_how_to_go_on(toy: Study, tmp_path
     stored = len(_names(out))
     assert f"Interrupted: {stored} of 24 trials are stored" in text
     assert "Traceback" not in text
-    command = f"chipsim study run toy --chips 6 --jobs 2 --set sigma=0,0.1,0.3,1 --out '{out}'"
+    command = f"chipsim study run toy --chips 6 --set sigma=0,0.1,0.3,1 --jobs 2 --out '{out}'"
     assert command in text
     assert run(toy, out=out, progress=False, jobs=2).sizes["chip"] == 6
     assert len(marks(tmp_path / "marks", "start")) == 24 - stored
@@ -617,4 +618,5 @@ def test_a_trial_that_stopped_halfway_finds_its_checkpoint_and_leaves_none(toy: 
     assert len(list(results.trials_folder(out).glob("*.checkpoint"))) == 1
     found = run(study, out=out, chips=1, factors={"sigma": (0.1,), "rule": ("online",)}, progress=False)
     assert float(found.accuracy.squeeze()) == 0.6
+    assert {one["source"] for one in json.loads(found.attrs["versions"])} == {"before", results.versions()["source"]}
     assert not list(results.trials_folder(out).glob("*.checkpoint"))

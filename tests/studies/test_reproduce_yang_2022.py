@@ -8,7 +8,8 @@ import chipsim as cs
 from chipsim.engines import Torch
 from chipsim.rules import LocalTandem
 from chipsim.signals import LocalSignals
-from studies.reproduce_yang_2022 import STRENGTHS, NoisyGate, quantised_as_published, setup
+from chipsim.study import Settings, Trial
+from studies.reproduce_yang_2022 import STRENGTHS, STUDY, NoisyGate, quantised_as_published, setup, trial
 
 NETWORK = cs.Network.random((20, 60, 10), seed=0)
 
@@ -19,6 +20,32 @@ def test_without_strength_nothing_differs(kind, model):
     found = setup(NETWORK, kind, model, 0.0, seed=0)
     assert (found.network, found.circuit, found.effects, found.device) == (NETWORK, cs.LIF(), (), cs.Ideal())
     assert found.rule == LocalTandem()
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "effect"),
+    [
+        ("mismatch", "chip", cs.Mismatch(sigma=0.2)),
+        ("thermal", "published", cs.DriverNoise(sigma=0.2)),
+        ("thermal", "chip", cs.MembraneNoise(sigma=0.2)),
+        ("silencing", "published", cs.SpikeLoss(rate=0.2)),
+        ("silencing", "chip", cs.DeadNeurons(rate=0.2)),
+    ],
+)
+def test_noise_and_silence_of_signals_are_published_and_of_circuits_the_chips(kind, model, effect):
+    found = setup(NETWORK, kind, model, 0.2, seed=0)
+    assert (found.network, found.circuit, found.effects, found.device) == (NETWORK, cs.LIF(), (effect,), cs.Ideal())
+    assert found.rule == LocalTandem()
+
+
+@pytest.mark.parametrize(("network", "rate"), [("mlp", 1e-3), ("cnn", 3e-2)])
+def test_it_learns_at_the_rate_that_was_chosen_for_the_kind_of_network(network, rate, monkeypatch):
+    said = {}
+    monkeypatch.setattr(cs, "learn", lambda snn, targets, **options: said.update(options))
+    options = {option.name: option.values[0] for option in STUDY.options} | {"network": network, "judged": 10}
+    settings = Settings(dataset="digits", seed=0, options=options)
+    trial(Trial(chip=0, point={"kind": "mismatch", "model": "chip", "level": 0}, settings=settings))
+    assert said["optimiser"] == cs.Adam(lr=rate, relative=network == "cnn", final=0.0)
 
 
 def test_published_mismatch_is_one_time_constant_and_perturbed_starting_weights():
