@@ -35,7 +35,7 @@ from chipsim.wiring import Wiring
 Array = NDArray[np.float64]
 WITHOUT_LIMIT = 32
 """Bits of a target that a design does not limit."""
-TOTALS = ("writes", "spikes", "events", "squares")
+TOTALS = ("writes", "spikes", "inputs", "events", "squares")
 """What a history counts."""
 MAKERS: dict[str, tuple[type[Parameters], ...]] = {
     "rule": rules.ALL,
@@ -98,9 +98,10 @@ def learning_cost(
     operations(epoch, layer, part) and energy(epoch, layer, part) [J]; latency(epoch) [s]; wear(layer), the writes and
     pulses that a cell has had on average, its first programming included, and worn(layer), the largest share of a
     cell's endurance that is used. Of several chips the mean chip's. Parts beside those of `inference_cost`: spikes
-    counted, looks of comparators, errors of columns (of each step that teaches, whether or not the comparator lets
-    them through), words of memory that optimiser and writer keep beside each weight, pulses, and bits of targets. A
-    read-out's values, or membranes, that the rule reads are converted in each of these steps.
+    counted, looks of comparators, errors of columns (of each step that teaches, or one at the end of a window for a rule
+    that looks back; whether or not the comparator lets them through), words of memory that optimiser and writer keep
+    beside each weight, pulses, and bits of targets. A read-out's value is converted for each error, and a membrane that
+    the rule reads for each look.
 
     latency: samples one after another, then the stream at the link's speed, then the writes, array after array and row
     after row, all cells of a row at once; as many rows as cells were written, at most all.
@@ -113,11 +114,11 @@ def learning_cost(
     of one's own, and for a read_time that does not fit into the step.
     """
     shape, run = _Shape.of(deployment), _Run.of(deployment, history)
-    writes, spikes, events, squares = (
+    writes, spikes, inputs, events, squares = (
         history[name].transpose("epoch", "layer").to_numpy() / len(deployment.chips) for name in TOTALS
     )
     codes = np.zeros_like(events)
-    codes[:, 0] = events[:, 0] / deployment.window * _holds_codes(deployment)
+    codes[:, 0] = inputs[:, 0] / deployment.window * _holds_codes(deployment)
     arrays = [_Layer.of(deployment, k, prices.read_time) for k in range(len(deployment.stages))]
 
     def driven(name: str, by: Array = events) -> Array:
@@ -147,8 +148,9 @@ def learning_cost(
     each = writes / run.updates
     turns = run.updates * np.maximum(np.minimum(each, shape.rows), each / at_once).sum(axis=1)
     latency = run.steps * deployment.step + run.samples * bits.sum() / prices.link + turns * prices.pulse_time
-    mean, largest = (np.array([take(wear) for _, wear in cells]) for take in (np.mean, np.max))
-    worn = largest / deployment.chip.design.device.endurance
+    mean = np.array([wear.mean() for _, wear in cells])
+    most = [wear.reshape(2, len(deployment.chips), -1).max(axis=(0, 2)).mean() for _, wear in cells]
+    worn = np.array(most) / deployment.chip.design.device.endurance
     return (
         _priced(deployment, operations, physics, prices, "epoch")
         .assign(
@@ -163,8 +165,8 @@ def learning_cost(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """What a history says of an epoch of learning: samples, steps in all and steps that teach, and updates; and which
-    layers learn.
+    """What a history says of an epoch of learning: samples, steps in all, steps in which the rule looks, errors that a
+    column makes, and updates; and which layers learn.
     """
 
     rule: rules.Rule
@@ -172,7 +174,8 @@ class _Run:
     readout: str
     samples: int
     steps: int
-    taught: int
+    looked: int
+    errors: int
     updates: int
     learns: NDArray[np.bool_]
 
@@ -199,24 +202,24 @@ class _Run:
             makers.append(from_json(maker, types))
         rule, writer, optimiser = makers
         samples, window = int(said["samples"]), deployment.window
-        taught, updates = samples * (window - rule.silent(window)), math.ceil(samples / said["batch"])
-        if said["update"] == "step":
-            updates = samples if rule.looks_back else taught
+        looked, errors = samples * (window - rule.silent(window)), samples * rule.errors(window)
+        updates = errors if said["update"] == "step" else math.ceil(samples / said["batch"])
         learns = np.isin(np.arange(count), json.loads(said["layers"]))
         return cls(
             rule=rule, words=writer.words + optimiser.words, readout=said["readout"], samples=samples,
-            steps=samples * window, taught=taught, updates=updates, learns=learns,
+            steps=samples * window, looked=looked, errors=errors, updates=updates, learns=learns,
         )  # fmt: skip
 
     def operations(self, shape: "_Shape", spikes: Array) -> dict[str, Array]:
         """What the circuits of learning do in an epoch, [layers] or [epochs, layers]."""
         reads, hidden = self.rule.reads, self.learns & ~shape.readout
-        converted = self.learns & np.where(shape.readout, "value" in reads, "membrane" in reads)
+        values, membranes = self.errors * ("value" in reads), self.looked * ("membrane" in reads)
+        converted = self.learns * np.where(shape.readout, values, membranes)
         return {
-            "conversion": shape.neurons * np.where(shape.converts, self.steps, self.taught * converted),
+            "conversion": shape.neurons * np.where(shape.converts, self.steps, converted),
             "count": spikes * hidden * ("spikes" in reads),
-            "look": self.taught * shape.neurons * hidden * ("gate" in reads),
-            "signal": self.taught * shape.neurons * self.learns,
+            "look": self.looked * shape.neurons * hidden * ("gate" in reads),
+            "signal": self.errors * shape.neurons * self.learns,
             "memory": self.updates * shape.rows * shape.columns * self.learns * self.words,
         }
 
@@ -319,7 +322,7 @@ class _Counter:
         """Take some steps of one batch; changes no weights."""
         xp, steps = namespace(state.inputs), state.inputs.shape[0]
         inputs = state.inputs.reshape(steps, self.chips, -1, state.inputs.shape[-1])
-        driven = _pooled(self.wirings[index], inputs)
+        driven = self.wirings[index].behind_pool(inputs)
         self.events[index] += to_numpy(xp.sum(driven != 0, axis=(0, 2), dtype=xp.int64))
         self.squares[index] += to_numpy(xp.sum(driven * driven, axis=(0, 2), dtype=xp.float64))
         spikes = state.spikes.reshape(steps, self.chips, -1)
@@ -327,16 +330,6 @@ class _Counter:
         if index == first == 0 and self.holds_codes:
             self.codes[:, 0] += to_numpy(xp.sum(inputs[0] != 0, axis=(1, 2), dtype=xp.int64))
         return False
-
-
-def _pooled(wiring: Wiring, values: AnyArray) -> AnyArray:
-    """Return what reaches the rows [..., inputs behind the pooling] of values [..., inputs]."""
-    if wiring.pool == 1:
-        return values
-    channels, height, width = wiring.pooled
-    lead, pool = tuple(values.shape[:-1]), wiring.pool
-    image = values.reshape(*lead, channels, height, pool, width, pool)
-    return namespace(values).mean(image, axis=(-3, -1)).reshape(*lead, -1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -34,11 +34,13 @@ SUMMARY = {
     "rate_error": "root mean square of rate - target",
     "writes": "cell writes",
     "spikes": "spikes of the layer's neurons",
+    "inputs": "inputs of the layer that are not 0, step by step",
     "events": "rows driven, step by step",
     "squares": "sum of squares of what drove the rows",
     "error_shift": "root mean square of what circuits added to errors, of which 1 is the largest",
 }
 """What is told of each epoch and layer."""
+COUNTS = ("spikes", "inputs", "events", "squares")
 
 
 TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
@@ -103,8 +105,8 @@ def learn(
     A rule that reads no teacher's target takes samples with labels alone, as `data.train`.
 
     Returns, by epoch and layer, over all chips: rate_error, the root mean square of rate - target over hidden neurons
-    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; events, its rows
-    driven in a step, and squares, of what drove them; error_shift, the root mean square of what the design's learning
+    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; inputs that are not
+    0; events, its rows driven in a step (behind any pooling), and squares, of what drove them; error_shift, the root mean square of what the design's learning
     circuits added to errors. Its attributes say which rule, writer and optimiser learned in which arrays, and from what
     the read-out did. Warns of limits of the learning circuits that the rule has no use for. Raises ParameterError for
     an impossible combination of arguments or for targets that do not fit the network; StoredFileError for the
@@ -236,7 +238,7 @@ class _Teaching:
         self.gradients: list[AnyArray | None] = [None] * len(self.layers)
         self.arrays: list[_Array] = []
         self.squares = np.zeros(len(self.layers))
-        self.counts: list[list[AnyArray]] = [[0.0] * 3 for _ in self.layers]
+        self.counts: list[list[AnyArray]] = [[0.0] * len(COUNTS) for _ in self.layers]
         self.periphery: dict[int, list[Periphery]] = {}
         self.shift = np.zeros((2, len(self.layers)))
         self.below: tuple[AnyArray, AnyArray] = (None, None)  # spikes of the array that was seen last, their number
@@ -319,9 +321,13 @@ class _Teaching:
     def see(self, index: int, first: int, state: StageState) -> bool:
         """Run the rule on one array for some steps; write at once if every step is to be written."""
         fired, (spikes, driven) = state.spikes.sum(), self.below
-        rows = [driven] * 2 if state.inputs is spikes else [(state.inputs != 0).sum(), (state.inputs**2).sum()]
+        if state.inputs is spikes and self.deployment.stages[index].geometry.pool == 1:
+            found = [fired, driven, driven, driven]
+        else:
+            rows = self.deployment.stages[index].geometry.behind_pool(state.inputs)
+            found = [fired, (state.inputs != 0).sum(), (rows != 0).sum(), (rows**2).sum()]
         self.below = state.spikes, fired
-        self.counts[index] = [before + more for before, more in zip(self.counts[index], [fired, *rows], strict=True)]
+        self.counts[index] = [before + more for before, more in zip(self.counts[index], found, strict=True)]
         gradient = self.arrays[index].learn(first, state, index in self.learning)
         if gradient is not None:
             if (chips := len(self.deployment.chips)) > 1:
@@ -360,7 +366,7 @@ class _Teaching:
         self.controller.restore(reached)
 
     def _counted(self) -> Array:
-        """Spikes, events and squares of each array so far; of what circuits added to errors sum of squares, number."""
+        """What COUNTS names of each array so far; of what circuits added to errors sum of squares, number."""
         counts = np.array([[float(value) for value in count] for count in self.counts])
         shift = self.shift + sum(
             np.array([[float(part) for part in circuits.shift] for circuits in every]).T
@@ -387,7 +393,7 @@ class _Teaching:
         shift = np.sqrt(np.divide(square, number, out=np.zeros_like(square), where=number > 0))
         found = np.stack([errors, self.controller.writes, *counts, shift])
         self.squares, self.controller.writes = np.zeros(len(errors)), np.zeros(len(errors))
-        self.counts, self.shift, self.periphery = [[0.0] * 3 for _ in errors], np.zeros((2, len(errors))), {}
+        self.counts, self.shift, self.periphery = [[0.0] * len(COUNTS) for _ in errors], np.zeros((2, len(errors))), {}
         return found
 
 

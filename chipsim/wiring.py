@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
 
 Array = NDArray[np.float64]
@@ -61,6 +62,15 @@ class Wiring:
     def pooled(self) -> tuple[int, ...]:
         """Shape behind the pooling."""
         return (self.inputs[0], *(size // self.pool for size in self.inputs[1:])) if self.pool > 1 else self.inputs
+
+    def behind_pool(self, values: AnyArray) -> AnyArray:
+        """Return what reaches the rows [..., inputs behind the pooling] of values [..., inputs]."""
+        if self.pool == 1:
+            return values
+        channels, height, width = self.pooled
+        lead = tuple(values.shape[:-1])
+        image = values.reshape(*lead, channels, height, self.pool, width, self.pool)
+        return namespace(values).mean(image, axis=(-3, -1)).reshape(*lead, -1)
 
     @property
     def rows(self) -> int:

@@ -14,6 +14,7 @@ from chipsim.arrays import to_numpy
 from chipsim.errors import ParameterError
 from chipsim.loop import SGD, Adam
 from chipsim.network import Conv2d, Dense, Network
+from chipsim.periphery import Periphery
 from chipsim.quantity import declarations
 
 INFERENCE = ["spike", "route", "drive", "synapse", "code", "conversion"]
@@ -267,7 +268,7 @@ def test_each_rule_costs_what_it_reads():
     assert operations(online, "look") == [7 * 5 * 4, 0]
     assert operations(trace, "look") == [7 * 5 * 8, 0]
     assert operations(online, "conversion") == [0, 7 * 3 * 4]
-    assert operations(offline, "conversion") == [7 * 5 * 8, 7 * 3 * 8]  # its membranes too
+    assert operations(offline, "conversion") == [7 * 5 * 8, 7 * 3]  # its membranes too, the value at the end
     assert operations(cs.Decolle(warm_up=4), "target") == [0, 7 * 2]
     assert operations(cs.Delta(warm_up=4), "signal") == [0, 7 * 3 * 4]
     assert operations(cs.Delta(warm_up=4), "count") == operations(online, "count", layers=(-1,)) == [0, 0]
@@ -275,6 +276,27 @@ def test_each_rule_costs_what_it_reads():
     assert operations(online, "memory", layers=(-1,)) == [0, 6 * 3 * 3]
     converting = deployed(effects=(cs.Converters(dac_range=4.0),))
     assert operations(online, "conversion", snn=converting) == [7 * 5 * 8, 7 * 3 * 8]
+
+
+RULES = (cs.LocalTandem(warm_up=4), cs.LocalTandemOffline(), cs.LocalTandemTrace(), cs.Decolle(warm_up=4))
+
+
+@pytest.mark.parametrize("rule", [*RULES, cs.Delta(warm_up=4)], ids=lambda rule: type(rule).__name__)
+def test_errors_are_counted_as_the_circuits_make_them(rule, monkeypatch):
+    made, sender = [0, 0], Periphery.sender
+
+    def counted(circuits, *arguments):
+        send = sender(circuits, *arguments)
+
+        def sent(error):
+            made[circuits.index] += error.size if isinstance(error, np.ndarray) else error.numel()
+            return send(error)
+
+        return sent
+
+    monkeypatch.setattr(Periphery, "sender", counted)
+    snn = deployed(learning=cs.LearningCircuits(error_bits=6))
+    assert operations(rule, "signal", snn=snn) == made
 
 
 def test_a_read_out_that_learns_from_the_teacher_gets_its_values_streamed():
@@ -348,6 +370,42 @@ def test_an_epoch_that_changes_nothing_counts_as_its_inferences():
     for part in ("spike", "route", "drive", "synapse", "code"):
         np.testing.assert_allclose(epoch.operations.sel(part=part), 7 * one.operations.sel(part=part), rtol=1e-12)
     assert epoch.latency > 7 * one.latency
+
+
+POOLED = Network(
+    (
+        Conv2d(weight=RNG.normal(size=(4, 2, 3, 3)), bias=RNG.normal(size=4), padding=1, pool=2),
+        Dense(weight=RNG.normal(size=(4, 3)), bias=np.zeros(3), pool=2),
+    ),
+    shape=(2, 4, 4),
+)
+
+
+def test_behind_a_pooling_an_epoch_counts_as_its_inferences_too():
+    images = RNG.uniform(0, 2, (7, 2, 4, 4)) * (RNG.random((7, 2, 4, 4)) < 0.4)
+    samples = SimpleNamespace(inputs=images, labels=SAMPLES.labels)
+    snn = deployed(POOLED)
+    one = cs.inference_cost(snn, samples)
+    history = cs.learn(snn, samples, rule=cs.Delta(warm_up=4), optimiser=SGD(lr=0.0), progress=False)
+    epoch = cs.learning_cost(snn, history).sel(epoch=1)
+    assert one.operations.sel(part="spike", layer=0) > 0
+    np.testing.assert_allclose(epoch.operations.sel(part="code"), 7 * one.operations.sel(part="code"))
+    np.testing.assert_allclose(epoch.operations.sel(part="drive", layer=1), 7 * one.operations.sel(part="drive", layer=1))
+    pooled, window = images.reshape(7, 2, 2, 2, 2, 2).mean(axis=(3, 5)), snn.window
+    assert history.inputs.sel(layer=0) == window * np.count_nonzero(images)
+    assert history.events.sel(layer=0) == window * np.count_nonzero(pooled)
+    np.testing.assert_allclose(history.squares.sel(layer=0), window * (pooled**2).sum())
+
+
+def test_of_several_chips_the_mean_chip_is_worn():
+    device = dataclasses.replace(cs.ECRAM_MO_KIM_2019, endurance=1e4)
+    options = {"writer": cs.StochasticPulses(), "optimiser": SGD(lr=1.0), "update": "sample"}
+
+    def worn(*chips):
+        snn = deployed(device=device, pair="reference", effects=(cs.Mismatch(sigma=0.2),), chips=chips)
+        return cs.learning_cost(snn, learnt(snn, **options)).worn.to_numpy()
+
+    np.testing.assert_allclose(worn(3, 5), (worn(3) + worn(5)) / 2)
 
 
 def test_of_several_chips_the_mean_chip_is_priced():

@@ -37,6 +37,12 @@ class Rule(Parameters, ABC):
         """Return how many steps of a window pass before the rule looks at the gate."""
         return 0
 
+    def errors(self, window: int) -> int:
+        """Return how many errors a column makes in a window: one at its end for a rule that looks back, else one in
+        each step that is not silent.
+        """
+        return 1 if self.looks_back else window - self.silent(window)
+
     def rows(self, readout: bool) -> Literal["pre", "trace"]:
         """Return what the rows carry for learning: "pre", their spikes or input codes of the step, or "trace", the
         leaky sum of these that a row circuit keeps, with the design's `trace_tau`.
