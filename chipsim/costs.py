@@ -98,10 +98,10 @@ def learning_cost(
     operations(epoch, layer, part) and energy(epoch, layer, part) [J]; latency(epoch) [s]; wear(layer), the writes and
     pulses that a cell has had on average, its first programming included, and worn(layer), the largest share of a
     cell's endurance that is used. Of several chips the mean chip's. Parts beside those of `inference_cost`: spikes
-    counted, looks of comparators, errors of columns (of each step that teaches, or one at the end of a window for a rule
-    that looks back; whether or not the comparator lets them through), words of memory that optimiser and writer keep
-    beside each weight, pulses, and bits of targets. A read-out's value is converted for each error, and a membrane that
-    the rule reads for each look.
+    counted, looks of comparators, errors of columns (of each step that teaches, or one a window for a rule that looks
+    back; whether or not the comparator lets them through), words of memory that optimiser and writer keep beside each
+    weight, pulses, and bits of targets. A read-out's value is converted for each error, and a membrane that the rule
+    reads for each look.
 
     latency: samples one after another, then the stream at the link's speed, then the writes, array after array and row
     after row, all cells of a row at once; as many rows as cells were written, at most all.

@@ -105,12 +105,12 @@ def learn(
     A rule that reads no teacher's target takes samples with labels alone, as `data.train`.
 
     Returns, by epoch and layer, over all chips: rate_error, the root mean square of rate - target over hidden neurons
-    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; inputs that are not
-    0; events, its rows driven in a step (behind any pooling), and squares, of what drove them; error_shift, the root mean square of what the design's learning
-    circuits added to errors. Its attributes say which rule, writer and optimiser learned in which arrays, and from what
-    the read-out did. Warns of limits of the learning circuits that the rule has no use for. Raises ParameterError for
-    an impossible combination of arguments or for targets that do not fit the network; StoredFileError for the
-    checkpoint of another run, or a damaged one.
+    (NaN where there is no target); writes, the number of cell writes or pulses; spikes of the layer; inputs, those that
+    are not 0 in a step; events, its rows driven in a step, behind any pooling, and squares, of what drove them;
+    error_shift, the root mean square of what the design's learning circuits added to errors. Its attributes say which
+    rule, writer and optimiser learned in which arrays, and from what the read-out did. Warns of limits of the learning
+    circuits that the rule has no use for. Raises ParameterError for an impossible combination of arguments or for
+    targets that do not fit the network; StoredFileError for the checkpoint of another run, or a damaged one.
     """
     size = _batch_size(update, batch)
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:

@@ -462,11 +462,16 @@ def _other_shape(first: xr.Dataset, trial: xr.Dataset) -> str | None:
 
 
 def restore_trials(manifest: Manifest, path: Path) -> None:
-    """Write the trial files that are missing beside the combined result `path` again, from the result itself."""
-    missing = [point for point in manifest.points() if not trial_path(path, point).exists()]
+    """Write the trial files that are missing beside the combined result `path` again, from the result itself; of its
+    wall time each gets an equal share.
+    """
+    points = list(manifest.points())
+    missing = [point for point in points if not trial_path(path, point).exists()]
     combined = open(path) if missing else xr.Dataset()
     for point in missing:
         trial = combined.sel(point).drop_vars(list(point))
-        attributes = trial_attributes(manifest.identity_hash, point, 0.0, _threads(combined))
+        attributes = trial_attributes(
+            manifest.identity_hash, point, float(combined.attrs["wall_time"]) / len(points), _threads(combined)
+        )
         trial.attrs = {**attributes, "versions": combined.attrs["versions"]}
         write_trial(trial, path, point)

@@ -41,11 +41,14 @@ def design(settings: Settings) -> cs.ChipDesign:
 
 
 def peer(settings: Settings, device: str, age: float, remedy: str, network: str) -> float:
-    """What aihwkit's model reached on the network with this hash; NaN where that was not recorded."""
+    """What aihwkit's model reached on the network with this hash and the samples of this run; NaN where that was not
+    recorded.
+    """
     if not PEER.exists() or device != "pcm":
         return np.nan
     recorded = json.loads(PEER.read_text())
-    if recorded["network"] != network or settings.options["split"] != recorded["split"]:
+    judged = settings.options["split"], min(int(settings.options["judged"]), recorded["samples"])
+    if recorded["network"] != network or judged != (recorded["split"], recorded["samples"]):
         return np.nan
     return float(recorded["accuracy"].get(remedy, {}).get(f"{age:g}", np.nan))
 

@@ -263,6 +263,7 @@ def study_show(
 
     dataset = results.open(file)
     figure = figure if figure is not None else file.with_suffix(".png")
+    _check_apart(file, figure)
     plots.check(figure)
     _print_tables(dataset)
     if command := made_by(dataset, file):
@@ -280,6 +281,12 @@ def made_by(dataset: "xr.Dataset", file: Path) -> str:
     study = load_study(manifest.study)
     names = {known.name for known in (*study.factors, *study.options)}
     return _command(study, manifest) if {"chip", *names} == {*manifest.grid, *manifest.options} else ""
+
+
+def _check_apart(result: Path, figure: Path) -> None:
+    """Refuse to write a figure over the result that it shows."""
+    if result.resolve() == figure.resolve():
+        raise UsageError(f"the figure would be written over the result {result}; give one of them another name")
 
 
 def _draw(dataset: "xr.Dataset", path: Path) -> None:
@@ -460,9 +467,10 @@ def demo(
     jobs: Annotated[int, typer.Option(help="How many trials run at once.")] = 2,
 ) -> None:
     """Run the main job on the embedded digits: mismatch spoils a network, learning on the chip wins it back."""
-    study = load_study("accuracy_vs_mismatch")
+    study, figure = load_study("accuracy_vs_mismatch"), out.with_suffix(".png")
+    _check_apart(out, figure)
     dataset = _run(study, out, jobs, 1, dataset="digits", chips=5, seed=0, factors={}, options={})
-    _draw(dataset, out.with_suffix(".png"))
+    _draw(dataset, figure)
     _say(f"Result: {out} (open it with xarray.open_dataset)\n\nGo on with a larger network and more chips:")
     _say("  chipsim study run accuracy-vs-mismatch --dataset fashion-mnist --chips 8 --jobs 2 --out fashion.h5")
 

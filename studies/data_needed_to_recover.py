@@ -5,8 +5,7 @@ once, and is measured before and after. Each number of samples is a run of its o
 over a run. Every sample is a plain gradient step with one write, but with "adam", the host-side reference:
 
     direct         what is asked for, on cells that hold what they are given
-    adam           the same with Adam over 64 samples in place of single steps, at the rates of `studies.methods`; it
-                   needs more than 64 samples, because the last step has a rate of 0
+    adam           the same with Adam over 64 samples in place of single steps, at the rates of `studies.methods`
     accumulate     mixed precision: a digital memory of what is less than a pulse
     stochastic     pulses by chance, without memory
     write-verify   a digital copy of the weights, and pulses until a read finds the cell at one of 128 levels
@@ -32,7 +31,7 @@ from chipsim.writers import Writer
 from studies.accuracy_vs_mismatch import STAGES
 from studies.ltl_on_real_silicon import HEADROOM, PULSED, prepare, taught
 from studies.methods import METHODS, unit_outputs
-from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, fitted, made_of, named
+from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, enough, fitted, made_of, named
 from teachers import Teacher
 
 CELLS = "ecram-mo"
@@ -128,7 +127,7 @@ def measured(trial: Trial, rule: str, writer: str, samples: int) -> xr.Dataset:
     ideal = dataclasses.replace(fitted(design(settings), network), effects=())
     (reference,) = once(cs.deploy(network, cs.fabricate(ideal, seed=0), engine=cs.Torch()))
     before = once(snn)
-    chosen, seed = data.train.take(min(samples, len(data.train))), settings.seed
+    chosen, seed = data.train.take(samples), settings.seed
     targets: Targets = Labelled(samples=chosen, seed=seed)
     if "target" in way.rule.reads:
         targets = teacher.targets(chosen, percentile=99.0, seed=seed)
@@ -198,6 +197,12 @@ OPTIONS = (
     *(option for option in LEARNING if option.name == "split"),
 )
 
+
+def check(trial: Trial) -> None:
+    """Refuse more samples than there are."""
+    enough(int(trial.point["samples"]), trial.settings.dataset)
+
+
 STUDY = Study(
     name="data_needed_to_recover",
     question="How many samples does each rule need to win back what mismatch took?",
@@ -209,6 +214,7 @@ STUDY = Study(
     options=OPTIONS,
     datasets=FASHION_FIRST,
     design=design,
+    check=check,
     prepare=prepare,
     trial=trial,
     figure="data_needed",

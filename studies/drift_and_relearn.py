@@ -46,7 +46,7 @@ REMEDIES = (
     "none", "gain", "reprogram", "recalibrate", "relearn", THEN + "recalibrate", THEN + "relearn",
 )  # fmt: skip
 ROUNDS = 8
-"""Rounds of recalibration, which share the samples."""
+"""Rounds of recalibration at least, which share the samples."""
 
 _measured: dict[tuple[object, ...], tuple[float, float]] = {}
 """Accuracies on day 0 and after the wait that this process knows: remedies share them."""
@@ -66,9 +66,10 @@ def remedied(snn: cs.Deployment, remedy: str, found: Taught, settings: Settings,
             snn.write(layer, rewritten)
         return 0
     if step == "recalibrate":
-        inputs = found.data.train.take(max(2, samples * epochs // ROUNDS)).inputs
-        cs.recalibrate(snn, inputs, rounds=ROUNDS, progress=False)
-        return len(inputs) * ROUNDS
+        rounds = max(ROUNDS, epochs)
+        inputs = found.data.train.take(max(2, samples * epochs // rounds)).inputs
+        cs.recalibrate(snn, inputs, rounds=rounds, progress=False)
+        return len(inputs) * rounds
     if step == "relearn":
         targets = found.teacher.targets(
             found.data.train, percentile=float(options["percentile"]), samples=samples, seed=seed
@@ -105,9 +106,9 @@ def trial(trial: Trial) -> xr.Dataset:
     before = [to_numpy(cells.wear) for cells in snn.cells]
     taken = remedied(snn, remedy, found, settings, trial.chip)
     wear = [to_numpy(cells.wear) - had for cells, had in zip(snn.cells, before, strict=True)]
-    if float(options["settle"]):
-        snn.wait(float(options["settle"]))
-    after = aged if remedy == "none" else accuracy()
+    if settle := float(options["settle"]):
+        snn.wait(settle)
+    after = aged if remedy == "none" and not settle else accuracy()
     return xr.Dataset(
         {
             "accuracy": ("stage", [day_0, aged, after], named(f"share of {found.split} samples classified right")),

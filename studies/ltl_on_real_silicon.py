@@ -37,7 +37,7 @@ from chipsim.devices import Pulsed
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_vs_mismatch import STAGES
-from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, Taught, fitted, loaded, made_of, named
+from studies.reference_teacher import FASHION_FIRST, JUDGED, LEARNING, Taught, enough, fitted, loaded, made_of, named
 from teachers import mlp, train
 
 LIMITS = ("form", "warm_up", "batch", "weights", "signals", "constants", "pulses", "mismatch", "dead", "stuck")
@@ -140,7 +140,7 @@ def trial(trial: Trial) -> xr.Dataset:
     snn = cs.deploy(network, dies, engine=cs.Torch(), verify=True)
     judged = found.judged
     before = np.atleast_1d(snn.accuracy(judged))
-    samples = data.train.take(min(int(options["samples"]), len(data.train)))
+    samples = data.train.take(int(options["samples"]))
     targets = teacher.targets(samples, percentile=99.0, per_batch="constants" not in on, seed=settings.seed)
     history = learn(snn, targets, settings, on)
     wear = np.array([[float(cells.wear.max()), float(cells.wear.mean())] for cells in snn.cells])
@@ -162,6 +162,11 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
+def check(trial: Trial) -> None:
+    """Refuse more samples than there are."""
+    enough(int(trial.settings.options["samples"]), trial.settings.dataset)
+
+
 STUDY = Study(
     name="ltl_on_real_silicon",
     question="Does Local Tandem Learning survive real silicon, and what stands in its way?",
@@ -179,6 +184,7 @@ STUDY = Study(
     ),
     datasets=FASHION_FIRST,
     design=design,
+    check=check,
     prepare=prepare,
     trial=trial,
     figure="limits",

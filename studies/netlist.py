@@ -7,10 +7,11 @@ from chipsim.circuits import DPI, LIF
 from chipsim.errors import ParameterError
 from chipsim.export import spice
 from chipsim.wires import Wires
-from studies.reference_teacher import NETWORKS, fitted
+from studies.reference_teacher import LEARNING, NETWORKS, fitted
 from teachers import datasets, train
 
 SIDES = ("plus", "minus")
+PERCENTILE = next(float(option.values[0]) for option in LEARNING if option.name == "percentile")
 CIRCUITS = {"lif": LIF(), "dpi": DPI()}
 KINDS = ("tile", *CIRCUITS, "synapse", "synapse-behavioural")
 
@@ -23,7 +24,8 @@ def tile(chip: Path | None, number: int, side: str, wires: Wires, dataset: str =
     there is no such tile.
     """
     data = datasets.load(dataset)
-    network = train(NETWORKS["mlp"](data), data, seed=0, progress=False).network()
+    teacher = train(NETWORKS["mlp"](data), data, seed=0, progress=False)
+    network = teacher.network(percentile=PERCENTILE)
     die = cs.Chip.load(chip) if chip is not None else cs.fabricate(fitted(cs.ChipDesign(), network), seed=0)
     snn = cs.deploy(network, die, step=die.design.circuit.step)
     blocks = [(layer, block) for layer, placed in enumerate(snn.placement.layers) for block in placed.blocks]

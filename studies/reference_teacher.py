@@ -11,6 +11,7 @@ import torch
 
 import chipsim as cs
 from chipsim.engines import Engine, Torch, reference
+from chipsim.errors import ParameterError
 from chipsim.factor import Factor
 from chipsim.mapping import required
 from chipsim.quantity import canonical_json
@@ -149,6 +150,12 @@ def passes(samples: int, available: int) -> tuple[int, int]:
     """
     epochs = -(-samples // available)
     return samples // epochs, epochs
+
+
+def enough(samples: int, dataset: str) -> None:
+    """Refuse more samples, each shown once, than a data set has to learn from."""
+    if samples > (most := datasets.learning_samples(dataset)):
+        raise ParameterError(f"{dataset} has {most:,} learning samples, each shown once: ask for no more of them")
 
 
 def peak_memory() -> float:

@@ -207,6 +207,11 @@ def load(name: str, *, download: bool = True) -> Dataset:
     return Dataset(name, source.shape, source.classes, train, validation, test, source.describe(folder))
 
 
+def learning_samples(name: str) -> int:
+    """Return how many samples the training split of a data set has. Raises ParameterError for an unknown name."""
+    return _source(name).cuts[0][0]
+
+
 def resized(data: Dataset, side: int) -> Dataset:
     """Return a data set of images whose pixels are averages over equal parts of the area, `side` x `side` of them.
 

@@ -179,6 +179,7 @@ def test_run_stores_what_xarray_opens(chipsim: Run, tmp_path: Path) -> None:
         (["data", "get", "minst"], "unknown data set 'minst'; did you mean 'mnist'?"),
         (["export", "spice", "til"], "unknown kind of netlist 'til'; did you mean 'tile'?"),
         (["export", "spice", "tile", "--side", "up"], "unknown side 'up'; "),
+        (["demo", "--out", "a.png"], "the figure would be written over the result a.png"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_exit_code_2(
@@ -334,7 +335,9 @@ def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "six.cir").read_text().count("\nx") == 6
 
     network = cs.Network.random((64, 6, 10), seed=0)
-    monkeypatch.setattr("studies.netlist.train", lambda *args, **options: SimpleNamespace(network=lambda: network))
+    asked: list[float] = []
+    teacher = SimpleNamespace(network=lambda percentile: [asked.append(percentile), network][1])
+    monkeypatch.setattr("studies.netlist.train", lambda *args, **options: teacher)
     design = cs.ChipDesign(rows=40, columns=16, effects=(cs.StuckCells(rate=0.2),))
     cs.fabricate(design, seed=1).save(tmp_path / "chip.h5")
     snn = cs.deploy(network, cs.Chip.load(tmp_path / "chip.h5"))
@@ -347,8 +350,19 @@ def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.
     assert "\nrw3_1 w3_0 w3_1 2.5\n" in text
     cells = {line.split()[0]: float(line.split()[3]) for line in text.splitlines() if line.startswith("rc")}
     assert cells == {f"rc{i}_{j}": 1 / g[i, j] for i, j in zip(*g.nonzero(), strict=True)}
+    assert asked == [99.0], "the demo's network"
     code, _, err = chipsim(*command[:-4], "--tile", "9")
     assert (code, err) == (1, "Error: there is no tile 9: this network takes tiles 0 to 2 of the chip\n")
+
+
+def test_a_figure_is_not_written_over_its_result(chipsim: Run, finished: Path) -> None:
+    content = finished.read_bytes()
+    picture = finished.with_name("a.png")
+    picture.write_bytes(content)
+    for arguments in ([str(picture)], [str(finished), "--figure", str(finished)]):
+        code, _, err = chipsim("study", "show", *arguments)
+        assert (code, "would be written over" in err) == (2, True)
+    assert finished.read_bytes() == picture.read_bytes() == content
 
 
 def test_no_colour_when_told(finished: Path) -> None:

@@ -390,7 +390,9 @@ def test_behind_a_pooling_an_epoch_counts_as_its_inferences_too():
     epoch = cs.learning_cost(snn, history).sel(epoch=1)
     assert one.operations.sel(part="spike", layer=0) > 0
     np.testing.assert_allclose(epoch.operations.sel(part="code"), 7 * one.operations.sel(part="code"))
-    np.testing.assert_allclose(epoch.operations.sel(part="drive", layer=1), 7 * one.operations.sel(part="drive", layer=1))
+    np.testing.assert_allclose(
+        epoch.operations.sel(part="drive", layer=1), 7 * one.operations.sel(part="drive", layer=1)
+    )
     pooled, window = images.reshape(7, 2, 2, 2, 2, 2).mean(axis=(3, 5)), snn.window
     assert history.inputs.sel(layer=0) == window * np.count_nonzero(images)
     assert history.events.sel(layer=0) == window * np.count_nonzero(pooled)

@@ -13,7 +13,17 @@ import xarray as xr
 
 from chipsim import plots
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.plots import array_map, comparison, degradation, die, headlines, learning_curve, non_idealities
+from chipsim.plots import (
+    array_map,
+    comparison,
+    data_needed,
+    degradation,
+    die,
+    headlines,
+    learning_curve,
+    non_idealities,
+)
+from chipsim.plots.canvas import render
 from chipsim.wires import Wires
 
 ONE = {"units": "1", "long_name": "a number"}
@@ -75,6 +85,34 @@ def test_learning_curve_numbers() -> None:
     )
     np.testing.assert_array_equal(data.lines["dots"][1], EPOCHS["accuracy"].sel(seed=1))
     assert data.repeat == "seed"
+
+
+def test_no_chip_of_a_comparison_is_outside_of_its_figure() -> None:
+    dataset = METHODS.copy(deep=True)
+    dataset["accuracy"][:] = 0.9
+    dataset["accuracy"][0, 0, 1, -1] = 0.7
+    seen: list[float] = []
+
+    def drawn(axes: Any) -> None:
+        comparison.draw(axes, comparison.data(dataset))
+        seen.extend(axes[0][0].get_xlim())
+
+    render(drawn, "png", (1, 2))
+    assert 0 < seen[0] <= 70.0
+
+
+def test_the_chips_before_learning_are_within_the_figure_of_the_samples_needed() -> None:
+    needed = result(chip=[0, 1], rule=["a"], writer=["direct"], samples=[10, 100], stage=STAGES)
+    needed["accuracy"][:] = np.array([0.5, 0.9])
+    needed["ideal"] = needed["accuracy"].isel(stage=1, drop=True) * 0 + 0.91
+    seen: list[float] = []
+
+    def drawn(axes: Any) -> None:
+        data_needed.draw(axes, data_needed.data(needed))
+        seen.extend(axes.get_ylim())
+
+    render(drawn, "png")
+    assert seen[0] < 50.0 < 91.0 < seen[1]
 
 
 def test_comparison_numbers_are_paired_by_chip_and_yield_counts_from_the_ideal_chip() -> None:

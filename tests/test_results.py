@@ -384,3 +384,5 @@ def test_trials_are_restored_from_the_combined_file(tmp_path: Path) -> None:
     results.restore_trials(MANIFEST, path)
     results.combine(MANIFEST, path)
     assert results.identical(results.open(path), whole)
+    assert results.open(path).attrs["wall_time"] == pytest.approx(whole.attrs["wall_time"])
+    assert whole.attrs["wall_time"] > 0

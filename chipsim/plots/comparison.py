@@ -111,8 +111,8 @@ def draw(axes: Any, data: Comparison) -> None:
             100 * part["mean"], rows + offset, s=20, color=colour, edgecolor="white", linewidth=0.6, zorder=4,
             label=f"{sigma:g}",
         )  # fmt: skip
-    lowest, least = (100 * float(numbers[name].min()) for name in ("mean", "low"))
-    left.set_xlim(left=max(0.0, lowest - 10, min(lowest - 4, least - 0.5)))
+    lowest, least, worst = (100 * float(numbers[name].min()) for name in ("mean", "low", "dots"))
+    left.set_xlim(left=max(0.0, min(lowest - 4, max(lowest - 10, least - 0.5), worst - 0.5)))  # intervals may be cut
     left.set_yticks(rows, order)
     left.set_ylim(-0.6, len(order) - 0.4)
     left.grid(visible=False, axis="y")

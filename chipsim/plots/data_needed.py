@@ -91,7 +91,7 @@ def draw(axes: Any, data: DataNeeded) -> None:
     for panel in panels[len(data.curves) :]:
         panel.set_visible(False)
     shown = [lines.lines["dots"].values.ravel() for lines in data.curves.values()]
-    values = 100 * np.concatenate([*shown, data.numbers["ideal"].values.ravel()])
+    values = 100 * np.concatenate([*shown, *(data.numbers[name].values.ravel() for name in ("ideal", "before"))])
     low, high = values.min(), values.max()
     margin = 0.05 * (high - low) or 1.0
     for panel in panels:

@@ -104,6 +104,7 @@ def accuracy(folder: Path) -> None:
                 **{name: about[name] for name in ("model", "aihwkit", "torch", "seed")},
                 "network": network.hash,
                 "split": found.split,
+                "samples": len(found.judged),
                 "draws": DRAWS,
                 "accuracy": {r: {age: float(np.mean(v)) for age, v in by.items()} for r, by in scores.items()},
                 "std": {r: {age: float(np.std(v, ddof=1)) for age, v in by.items()} for r, by in scores.items()},

@@ -49,6 +49,9 @@ def test_a_peer_is_named_only_for_the_network_that_was_recorded() -> None:
     assert np.isnan(study.peer(settings, "pcm", 25.0, "none", "another"))
     assert np.isnan(study.peer(settings, "pcm", 26.0, "none", known))
     assert np.isnan(study.peer(settings, "rram-cmo", 25.0, "none", known))
+    for other in ({"judged": 1000}, {"split": "validation"}):
+        settings = Settings(dataset="fashion-mnist", seed=0, options={**options, **other})
+        assert np.isnan(study.peer(settings, "pcm", 25.0, "none", known))
 
 
 def test_the_figures_numbers_are_means_over_chips(stored: xr.Dataset) -> None:

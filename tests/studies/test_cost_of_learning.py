@@ -8,8 +8,8 @@ from chipsim import plots
 from chipsim.errors import ParameterError
 from chipsim.plots import cost_of_learning as cost_figure
 from chipsim.plots import data_needed
-from chipsim.study import Settings, Trial
-from studies import cost_of_learning, data_needed_to_recover
+from chipsim.study import Settings, Trial, plan
+from studies import cost_of_learning, data_needed_to_recover, ltl_on_real_silicon
 
 ONE = {"units": "1", "long_name": "a number"}
 SMALL = {"dies": 2, "judged": 60, "split": "validation", "samples": 30}
@@ -52,6 +52,18 @@ def test_rules_start_from_the_same_chips_and_from_the_ideal_one_without_mismatch
         assert (found.accuracy.sel(stage="before") == found.ideal).all()
     assert float(a.ideal) == float(b.ideal)
     np.testing.assert_array_equal(a.chip_hash, b.chip_hash)
+
+
+@pytest.mark.parametrize("study", [cost_of_learning, data_needed_to_recover, ltl_on_real_silicon])
+def test_more_samples_than_there_are_are_refused_before_anything_runs(study) -> None:
+    known = {option.name for option in study.STUDY.options}
+    for number in (1200, 1201):
+        given = {"options": {"samples": number}} if "samples" in known else {"factors": {"samples": [number]}}
+        if number == 1200:
+            plan(study.STUDY, dataset="digits", **given)
+            continue
+        with pytest.raises(ParameterError, match=r"digits has 1,200 learning samples, each shown once"):
+            plan(study.STUDY, dataset="digits", **given)
 
 
 def test_needed_is_the_number_of_samples_from_which_on_a_share_is_won_back(tmp_path) -> None:

@@ -66,6 +66,34 @@ def test_what_is_shared_between_remedies_is_what_a_chip_alone_has() -> None:
     assert float(second.loss) == pytest.approx(float(second.accuracy[0] - second.accuracy[2]))
 
 
+def test_after_a_remedy_every_chip_settles_also_that_of_none() -> None:
+    options = {**SETTINGS.options, "settle": study.DAY}
+    settings = Settings(dataset="digits", seed=0, options=options)
+    study._measured.clear()
+    found = study.trial(Trial(chip=3, point={"device": "pcm", "remedy": "none"}, settings=settings))
+    study._measured.clear()
+    reference = taught(settings)
+    network = reference.teacher.network(percentile=99.0)
+    design = dataclasses.replace(fitted(study.design(settings), network), device=PCM_NANDAKUMAR_2019)
+    snn = cs.deploy(network, cs.fabricate(design, seed=3), engine=cs.Torch())
+    expected = []
+    for seconds in (float(options["first"]), float(options["age"]), study.DAY):
+        snn.wait(seconds)
+        with snn.held():
+            expected.append(snn.accuracy(reference.judged))
+    np.testing.assert_array_equal(found.accuracy, expected)
+
+
+def test_recalibration_takes_no_more_samples_than_there_are(aged, monkeypatch) -> None:
+    snn, snapshot, found = aged
+    snn.restore(snapshot)
+    said = {}
+    monkeypatch.setattr(cs, "recalibrate", lambda snn, inputs, **options: said.update(options, inputs=inputs))
+    settings = Settings(dataset="digits", seed=0, options={**SETTINGS.options, "samples": 12_000})
+    taken = study.remedied(snn, "recalibrate", found, settings, seed=0)
+    assert taken == len(said["inputs"]) * said["rounds"] == 12_000
+
+
 def result() -> xr.Dataset:
     """Two chips: a remedy that is back to within half a point, one whose interval is not, and one that is not."""
     after = np.array([[0.900, 0.897, 0.894], [0.898, 0.899, 0.890]])  # chip, remedy
