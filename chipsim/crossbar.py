@@ -91,10 +91,11 @@ class Crossbar:
         span = self.device.g_max - self.device.g_min
         return (span if self.pair == "minimum" else span / 2) / self.w_max
 
-    def _met(self, hook: Literal["programme", "read"], g: AnyArray) -> AnyArray:
-        """Conductances [2, rows, columns] as all effects leave them."""
+    def _met(self, hook: Literal["programme", "read"], g: AnyArray, *, on_average: bool = False) -> AnyArray:
+        """Conductances [2, rows, columns] as all effects leave them, or as they do on average over time."""
         for effect, frozen in self.effects:
-            g = getattr(effect, hook)(g, frozen)
+            passing = effect.moments if on_average else ()
+            g = getattr(effect, hook)(g, {kind: values for kind, values in frozen.items() if kind not in passing})
         return g
 
     def clip(self, weight: AnyArray) -> AnyArray:
@@ -118,9 +119,9 @@ class Crossbar:
         return self._verified(targets, scaled, first=cells is None) if self.verifies else targets
 
     def _verified(self, targets: AnyArray, scaled: AnyArray, *, first: bool) -> AnyArray:
-        """Targets [2, rows, columns] that make reads differ by `scaled` [S], noise aside: what a controller finds that
-        reads each pair through its own read path, and corrects the cell that carries the weight, then the other one; a
-        reference cell at its first write alone.
+        """Targets [2, rows, columns] that make reads differ by `scaled` [S], noise and wires aside: what a controller
+        finds that reads each pair through its own read path, and corrects the cell that carries the weight, then the
+        other one; a reference cell at its first write alone.
         """
         xp, device = namespace(targets), self.device
         signed, plus = xp.stack([scaled, -scaled]), scaled >= 0
@@ -128,13 +129,20 @@ class Crossbar:
             plus = xp.ones_like(plus)
         turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
         for corrected in turns if first or self.pair == "minimum" else turns[:1]:
-            seen = self._amplified(self._met("read", self._met("programme", targets)))
+            seen = self._amplified(self._met("read", self._met("programme", targets), on_average=True))
             aim = xp.flip(seen, axis=0) + signed
             missed = xp.abs(aim - seen) > 8 * xp.finfo(targets.dtype).eps * device.g_max  # by more than rounding
             scale = xp.where(seen > 0, targets / xp.where(seen > 0, seen, 1.0), 1.0)
             better = device.quantise(device.within(aim * scale))
             targets = xp.where(corrected & missed, better, targets)
         return targets
+
+    def asked(self, wanted: AnyArray, cells: Cells) -> AnyArray:
+        """Target conductances [2, rows, columns] of wanted weights; a weight that was wanted before keeps its target,
+        also where a controller that verifies would find another one by now.
+        """
+        targets = self.targets(wanted, cells)
+        return namespace(targets).where(wanted == cells.wanted, cells.target, targets) if self.verifies else targets
 
     def programme(self, cells: Cells | None, wanted: AnyArray, rng: Streams | None, time: Any) -> Cells:
         """Write every cell whose target level differs from the one last asked for; all of them when `cells` is None.
@@ -143,17 +151,21 @@ class Crossbar:
         each chip; None for a device that draws nothing.
         """
         wanted = self.clip(wanted)
-        target = self.targets(wanted, cells)
-        moved = None if cells is None else target != cells.target
-        return self.rewritten(cells, wanted, target, moved, rng, time)
+        if cells is None:
+            return self.rewritten(None, wanted, self.targets(wanted), None, rng, time)
+        target = self.asked(wanted, cells)
+        return self.rewritten(cells, wanted, target, target != cells.target, rng, time)
 
     def rewritten(
         self, cells: Cells | None, wanted: AnyArray, target: AnyArray, moved: AnyArray, rng: Streams | None, time: Any
     ) -> Cells:
-        """Write the cells that `moved` to `target` [2, rows, columns] at `time` [s]; all when `cells` is None."""
+        """Write the cells that `moved` to `target` [2, rows, columns] at `time` [s]; all when `cells` is None. One that
+        is worn out stays as it is, and so does what it was last written to.
+        """
         xp = namespace(target)
         if cells is not None and self.device.wears:
             moved = moved & (cells.wear < self.device.endurance)
+            target = xp.where(moved, target, cells.target)
         g, drawn = self._programmed(target, cells, moved, rng)
         g = self._met("programme", g)
         if cells is None:
@@ -261,7 +273,7 @@ class Crossbar:
                 of_cells = of_cells * effect.read(g * 0.0 + 1.0, frozen)
         if self.wired is not None:  # to first order
             of_cells = of_cells * self.wired[0] ** 2
-        found = self._amplified((of_cells[0] + of_cells[1]) / self.g_scale**2, power=2)
+        found = self._amplified((of_cells[0] + of_cells[1]) / self.g_scale / self.g_scale, power=2)
         if columns:
             found = namespace(g).broadcast_to(found, cells.wanted.shape) + 0.0
             found[..., -1, :] += sum(columns) * self.w_max**2

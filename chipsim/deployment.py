@@ -21,7 +21,7 @@ from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Torch, Watch, Window, reference
 from chipsim.engines.base import OnWindow
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.mapping import Avoid, PlacedLayer, place
 from chipsim.network import Network
 from chipsim.population import step_error
@@ -58,7 +58,8 @@ class Snapshot(NamedTuple):
     """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
     noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, the
     gain of each array, the temperature of the circuits [K] (NaN for circuits that have none), when all cells and each
-    layer's were last read [s], and what wires did to each layer when they were last solved, and how many writes ago.
+    layer's were last read [s], what wires did to each layer when they were last solved, and how many writes ago, and
+    the temperature profile.
     """
 
     cells: list[Cells]
@@ -72,6 +73,7 @@ class Snapshot(NamedTuple):
     layers_read_at: tuple[float, ...]
     wired: tuple[tuple[AnyArray, AnyArray] | None, ...]
     unwired: tuple[int, ...]
+    profile: tuple[Array, Array] | None
 
 
 class Driving(NamedTuple):
@@ -136,7 +138,7 @@ class Deployment:
         )
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed
-        self._held = False
+        self._held = self._presented = False
         self._profile: tuple[Array, Array] | None = None
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
@@ -325,11 +327,11 @@ class Deployment:
         >>> with deployment.held():  # doctest: +SKIP
         ...     accuracy = deployment.accuracy(samples)
         """
-        self._held = True
+        before, self._held = self._held, True
         try:
             yield
         finally:
-            self._held = False
+            self._held = before
 
     def compensate(self) -> None:
         """Give every array the gain that brings the sum of its weights' sizes back to what it was when they were
@@ -361,12 +363,16 @@ class Deployment:
 
     def _pass(self, seconds: float) -> None:
         """Advance the clock while samples are presented. Cells that age are read anew once a hundredth of the time
-        since the newest write has passed: they move with its logarithm.
+        since the newest write has passed: they move with its logarithm. Raises ParameterError where they would become
+        older than their device was measured.
         """
         if self._held:
             return
+        device = self.chip.design.device
+        if device.ages:
+            device.check_age(self.time + seconds - min(float(cells.written.min()) for cells in self.cells))
         self.time += seconds
-        if self.chip.design.device.ages:
+        if device.ages:
             newest = max(float(cells.written.max()) for cells in self.cells)
             if self.time - self._read_at > 0.01 * (self._read_at - newest):
                 self._refresh()
@@ -445,6 +451,7 @@ class Deployment:
             tuple(self._layers_read_at),
             tuple(array.wired for array in self.arrays),
             tuple(self._unwired),
+            self._profile,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -456,6 +463,7 @@ class Deployment:
         self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
             self._bring_to(snapshot.temperature)
+        self._profile = snapshot.profile
         wired = zip(self.arrays, snapshot.wired, strict=True)
         self.arrays = tuple(replace(array, wired=solved) for array, solved in wired)
         self._unwired, self._read_at = list(snapshot.unwired), snapshot.read_at
@@ -504,6 +512,7 @@ class Deployment:
             for batch in batches:
                 self._pass(size * self.window * self.step)
                 self._measure_noise(sources, batch.numbers)
+                self._presented = True
                 yield Window(
                     inputs=self.encoded(batch, purpose),
                     numbers=batch.numbers,
@@ -570,6 +579,8 @@ class Deployment:
         chips, outputs = len(self.chips), self.network.sizes[-1]
         parts = [to_numpy(v).reshape(chips, -1, outputs) for v in values] or [np.empty((chips, 0, outputs))]
         joined = np.concatenate(parts, axis=1)
+        if not np.isfinite(joined).all():
+            raise ChipsimError("read-out values are not finite: weights or inputs are too large for what computes them")
         return joined if chips > 1 else joined[0]
 
     def _present(
@@ -664,9 +675,10 @@ class Deployment:
                         conductances=conductances,
                         g_max=design.device.g_max,
                         alone=alone,
+                        coded=not self.encoder.spikes,
                     )
                 )
-            lines += entries(effect, sizes, presented=self.time > 0)
+            lines += entries(effect, sizes, presented=self._presented)
         return EffectReport((*lines, *self._programming(), *self._ageing(), *self._stepping()))
 
     def _frozen_circuits(self, place: int) -> list[dict[str, Array]]:
@@ -794,7 +806,7 @@ def deploy(
     spikes goes by the chip's alone. avoid: tiles and circuits that the network must not stand on, as a test of this
     chip found them. verify: whether a controller reads each pair of cells through its own read path and corrects what
     it writes, as far as their range allows: so that it makes up for what frozen effects do to cells, and for stuck
-    partners.
+    partners; not for wires.
     Raises CapacityError when the network does not fit, ParameterError for a window or step out of range.
     """
     if not isinstance(network, Network):

@@ -356,11 +356,12 @@ class _Teaching:
 
     def snapshot(self) -> Any:
         """What a checkpoint keeps of the run, between two runs of the engine."""
-        return self.controller.snapshot(), self.done, self.squares, self._counted()
+        return self.controller.snapshot(), self.done, self.squares.copy(), self._counted()
 
     def restore(self, snapshot: Any) -> None:
         """Go on from a snapshot."""
-        reached, self.done, self.squares, counted = snapshot
+        reached, self.done, squares, counted = snapshot
+        self.squares = squares.copy()
         self.periphery, self.counts = {}, counted[:-2].T.tolist()
         self.shift = counted[-2:]
         self.controller.restore(reached)

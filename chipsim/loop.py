@@ -201,11 +201,12 @@ class Controller:
 
     def snapshot(self) -> Any:
         """Return what `restore` brings back: the deployment's snapshot, the optimiser's memory and the writes."""
-        return self.deployment.snapshot(), list(self.states), self.writes
+        return self.deployment.snapshot(), list(self.states), self.writes.copy()
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot."""
-        deployment, self.states, self.writes = snapshot
+        deployment, states, writes = snapshot
+        self.states, self.writes = list(states), writes.copy()
         self.deployment.restore(deployment)
 
     def _take(self, index: int, written: Cells, moved: AnyArray, total: AnyArray, given: Driving | None) -> None:

@@ -27,10 +27,10 @@ class LearningCircuits(Parameters):
     error_bits     an error of a column has 2^bits - 1 levels within -1..1, beyond which it stops
     error_offset   standard deviation over columns, in errors of 1, of an offset before that conversion; frozen
     error_noise    the same of what is drawn anew whenever an error is made
-    gate_offset    standard deviation over neurons, in spans from rest to threshold, of where the comparator's window
-                   stands; frozen
+    gate_offset    standard deviation over neurons, in the circuit's scale as the rule's gate, of where the comparator's
+                   window stands; frozen
     gate_noise     the same of what is drawn anew in every step
-    row_bits       what a row carries for learning has 2^bits levels from 0 to its largest
+    row_bits       what an input carries for learning has 2^bits levels from 0 to its largest, in front of any pooling
     trace_spread   coefficient of variation over rows of the time constant of their traces; log-normal, frozen
 
     Host methods use none of them. Source of the list: what Yang et al. 2022 leave out; sizes are a design's choice.

@@ -16,6 +16,7 @@ from chipsim.checkpoint import Checkpoint, versions_in
 from chipsim.engines import Brian, Engine, Torch
 from chipsim.errors import StoredFileError
 from chipsim.learning import Labelled
+from chipsim.loop import Controller
 from chipsim.results import versions
 
 SIZES = (6, 12, 9, 4)
@@ -156,6 +157,17 @@ def test_a_checkpoint_of_another_run_is_refused(options: dict[str, Any], words: 
     by_host(deployed(ENGINES[0]), checkpoint=path)
     with pytest.raises(StoredFileError, match=words):
         by_host(deployed(ENGINES[0]), checkpoint=path, **options)
+
+
+def test_a_snapshot_of_learning_is_not_edited_by_what_follows() -> None:
+    snn = deployed(ENGINES[0])
+    controller = Controller(snn, cs.Direct(), cs.SGD(lr=0.1))
+    before = controller.snapshot()
+    for _ in range(2):
+        controller.write(0, snn.cells[0].wanted * 0.0 + 1.0, 0.0)
+        assert controller.writes[0] > 0
+        controller.restore(before)
+        assert not controller.writes.any()
 
 
 def test_a_checkpoint_of_other_neurons_or_gains_is_refused(tmp_path: Path) -> None:

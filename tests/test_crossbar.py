@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 
 from chipsim.crossbar import Cells, Crossbar
-from chipsim.devices import RRAM_MILO_2021, Ideal, Pulsed
+from chipsim.devices import (
+    PCM_NANDAKUMAR_2019,
+    RRAM_MILO_2021,
+    RRAM_WAN_2022,
+    SONOS_AGRAWAL_2022,
+    Device,
+    Ideal,
+    Pulsed,
+)  # fmt: skip
 from chipsim.effects import Mismatch, StuckCells
 from chipsim.streams import Draw, stream
+from chipsim.writers import Direct, Writer, WriteVerify
 
 DEVICE = Ideal(g_min=10e-6, g_max=50e-6)
 
@@ -110,6 +119,24 @@ def test_a_cell_that_is_worn_out_no_longer_moves_and_the_report_says_how_far_it_
         assert seen[1:] == [seen[1]] * 4
         assert cells.wear[:, 0].tolist() == [[3.0, 1.0], [1.0, 1.0]]
         assert cells.written[0, 0, 0] == 2.0
+
+
+@pytest.mark.parametrize(
+    "device", [PCM_NANDAKUMAR_2019, RRAM_WAN_2022, SONOS_AGRAWAL_2022], ids=lambda device: type(device).__name__
+)
+@pytest.mark.parametrize("writer", [Direct(), WriteVerify(rounds=1)], ids=["direct", "write-verify"])
+def test_a_cell_that_is_worn_out_goes_on_ageing_from_where_it_was_written(writer: Writer, device: Device) -> None:
+    device = dataclasses.replace(device, endurance=2.0)
+    crossbar = Crossbar(device=device, effects=(), w_max=1.0, frozen=device.fabricate((2, 1, 2), Draw(0, "device", ())))
+    cells, before = crossbar.programme(None, np.array([[0.9, 0.1]]), stream(0, "first"), 0.0), 0.0
+    for write, change in enumerate((0.05, -0.95, 0.4)):
+        cells = writer.write(crossbar, cells, np.array([[change, 0.0]]), stream(0, "w", write), 0.0)
+        seen = crossbar.alone(cells, 1.0)[0, 0, 0]
+        if write:
+            assert seen == before
+            assert cells.wear[0, 0, 0] == 2.0
+        before = seen
+    assert cells.wanted[0, 0] == pytest.approx(0.4)
 
 
 def test_pulses_wear_a_cell_out() -> None:

@@ -32,7 +32,7 @@ from chipsim.encoders import Poisson
 from chipsim.engines import Engine, Torch
 from chipsim.engines.base import codes, gridded
 from chipsim.engines.brian import Brian
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.network import Conv2d, Dense, Network
 from chipsim.population import bench
 from chipsim.probe import Record
@@ -294,9 +294,10 @@ def test_read_noise_is_what_sampling_every_cell_would_give(relative_to: str, eng
     sigma = effect.sigma * (DEVICE.g_max if relative_to == "range" else g)
     drives = np.concatenate([x, np.ones(snn.placement.layers[0].bias_rows)])
     sampled = np.stack([one_by_one(g + sigma * rng.standard_normal(g.shape), drives) for _ in range(count)])
-    sampled /= snn.arrays[0].g_scale
-    mean = one_by_one(g, drives) / snn.arrays[0].g_scale
-    spread = np.sqrt(one_by_one(np.broadcast_to(sigma, g.shape) ** 2, drives**2, sign=1)) / snn.arrays[0].g_scale
+    scale = float(snn.arrays[0].g_scale)
+    sampled /= scale
+    mean = one_by_one(g, drives) / scale
+    spread = np.sqrt(one_by_one(np.broadcast_to(sigma, g.shape) ** 2, drives**2, sign=1)) / scale
     for values in (found, sampled):
         assert (np.abs(values.mean(axis=0) - mean) < 4 * spread / math.sqrt(count)).all()
         assert (np.abs(values.std(axis=0) / spread - 1) < 4 / math.sqrt(2 * count)).all()
@@ -349,6 +350,15 @@ def test_spikes_pass_no_converter_on_their_way_in() -> None:
         for effects in ((), (Converters(dac_bits=2, dac_range=1.7, adc_bits=0),))
     )
     np.testing.assert_array_equal(plain, coarse)
+    for bits, encoder in ((0, Poisson()), (8, Poisson()), (0, None)):
+        design = ChipDesign(effects=(Converters(dac_bits=2, dac_range=1.7, adc_bits=bits),))
+        snn = deploy(network, fabricate(design, 1), encoder=encoder)
+        parts = {f"{name} step, share of range" for name, there in (("DAC", not encoder), ("ADC", bits)) if there}
+        if parts:
+            assert set(snn.effect_report()["converters"]) == parts
+            continue
+        with pytest.raises(ChipsimError, match="gives it nothing to act on"):
+            snn.effect_report()
 
 
 def test_converters_of_no_bits_are_none_and_many_bits_change_little() -> None:

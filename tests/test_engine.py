@@ -5,8 +5,8 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -141,6 +141,27 @@ def test_the_gate_is_open_around_each_neurons_own_threshold_and_closed_before_it
     assert seen.gate[:, 0].tolist() == [[True, False, False], [False, True, False], [True, False, False]]
     (late,) = run(engine, [population], [window], steps=3, gate_from=1)
     assert late.gate[:, 0].tolist() == [[False, False, False], [False, True, False], [True, False, False]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tired(IF):
+    """An IF neuron whose threshold rises with every spike of a window: `spent` has no equation."""
+
+    equations: ClassVar[str] = "v : volt\nspent : 1"
+    threshold: ClassVar[str] = "v > v_threshold * (1 + spent)"
+
+    @property
+    def reset(self) -> str:
+        return "v = v_rest\nspent += 1"
+
+
+@every_engine
+def test_every_window_begins_with_all_variables_at_their_start(engine: Engine) -> None:
+    window = Window(inputs=np.array([[0.7]]))
+    (seen,) = run(engine, [stage(engine, Tired(), [[1.0]])], [window, window], steps=6)
+    spikes = seen.spikes.reshape(2, 6)
+    assert 1 < spikes[0].sum() < 6
+    np.testing.assert_array_equal(spikes[0], spikes[1])
 
 
 @every_engine

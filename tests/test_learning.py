@@ -154,6 +154,43 @@ def test_the_rate_falls_from_lr_and_no_update_is_wasted(way: str, monkeypatch: p
     assert list(dict.fromkeys(rates)) == [0.5, 0.375, 0.25, 0.125]
 
 
+@pytest.mark.parametrize("pair", ["minimum", "reference"])
+@pytest.mark.parametrize("writer", [cs.Direct(), cs.WriteVerify()], ids=["direct", "write-verify"])
+@pytest.mark.parametrize(
+    "effect",
+    [
+        cs.TelegraphNoise(share=0.5, depth=0.3),
+        cs.SiliconMismatch(transistor_cells=True),
+        Mismatch(sigma=0.3),
+        StuckCells(rate=0.2),
+    ],
+    ids=lambda effect: effect.name,
+)
+def test_a_verified_cell_whose_weight_stays_is_not_written_again(effect: Effect, writer: Writer, pair: Any) -> None:
+    for device in (Ideal(), RRAM_MILO_2021):
+        chip = fabricate(ChipDesign(device=device, pair=pair, effects=(effect,)), 1)
+        engine = Torch(device="cpu", compile=False)
+        snn = deploy(Network.random(SIZES, seed=0), chip, window=3, engine=engine, verify=True)
+        before = [cells.copied() for cells in snn.cells]
+        for _ in range(2):
+            rule = LocalTandem(warm_up=1)
+            history = learn(snn, Lesson(), rule=rule, writer=writer, optimiser=SGD(lr=0.0), progress=False)
+            assert not history.writes.any()
+            snn.wait(1.0)
+        for cells, found in zip(before, snn.cells, strict=True):
+            np.testing.assert_array_equal(to_numpy(cells.g), to_numpy(found.g))
+
+
+def test_momentary_traps_are_not_verified_away() -> None:
+    effect = cs.TelegraphNoise(share=0.5, depth=0.3)
+    snn = deploy(Network.random(SIZES, seed=0), fabricate(ChipDesign(effects=(effect,)), 1), window=3, verify=True)
+    snn.wait(1.0)
+    array, cells = snn.arrays[0], snn.cells[0]
+    there = array.programme(cells, cells.wanted * 0.5, snn.write_stream(), snn.time)
+    back = array.programme(there, cells.wanted, snn.write_stream(), snn.time)
+    np.testing.assert_allclose(back.g, cells.g)
+
+
 def test_rows_that_carry_a_trace_remember_for_the_time_constant_of_the_design() -> None:
     snn, lesson = deployment(window=4, trace_tau=5e-3), Lesson(3)
     before, leak = [cells.wanted for cells in snn.cells], np.exp(-1e-3 / 5e-3)

@@ -45,7 +45,7 @@ def test_rows_are_driven_by_the_inputs_and_the_bias(hidden: xr.Dataset) -> None:
 def test_currents_are_those_that_move_the_membrane(snn: Deployment, hidden: xr.Dataset) -> None:
     currents = hidden.current.to_numpy().reshape(3, 5, 5, 6)
     array, stage = snn.arrays[0], snn.stages[0]
-    charge = currents.sum(axis=2) / 0.1 / array.g_scale * stage.circuit.v_unit
+    charge = currents.sum(axis=2) / 0.1 / float(array.g_scale) * stage.circuit.v_unit
     np.testing.assert_allclose(hidden.v[:, 0], stage.parameters["gain"] * charge[:, 0], rtol=1e-9)
 
 

@@ -54,6 +54,16 @@ def test_noise_is_measured_once_samples_were_presented() -> None:
     assert measured == pytest.approx(0.1 * 0.6, rel=4 / np.sqrt(2 * 30))  # of the first sample of a batch
 
 
+def test_samples_that_take_no_time_are_samples() -> None:
+    snn = deployment(MembraneNoise(sigma=0.1), sizes=(8, 4))
+    snn.wait(1.0)
+    assert snn.effect_report()["membrane_noise"] == {"": None}, "nothing was presented"
+    with snn.held():
+        snn.outputs(np.ones((5, 8)))
+    with pytest.raises(ChipsimError, match="gives it nothing to act on"):
+        snn.effect_report()
+
+
 def test_programming_noise_is_reported_as_a_share_of_the_range() -> None:
     report = deployment(device=RRAM_MILO_2021).effect_report()
     noise = report["programming"]["rms deviation of cells from target, share of range"]

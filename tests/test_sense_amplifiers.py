@@ -90,6 +90,22 @@ def test_learning_goes_through_amplifiers_with_offset() -> None:
     np.testing.assert_allclose(given, np.asarray(snn._driving[1].weights), rtol=1e-12)
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=["brian", "torch"])
+def test_amplifiers_whose_offset_was_measured_to_be_0_are_noisy_all_the_same(engine) -> None:
+    effect = SenseAmplifiers(gain=0.0, offset=0.05, noise=0.5)
+    design = cs.ChipDesign(circuit=cs.LIF(), effects=(effect,), **SIZE)
+    zero = np.zeros((2, SIZE["rows"], SIZE["columns"]))
+    measured = {f"tiles/{tile}/sense_amplifiers/offset": zero for tile in range(SIZE["tiles"])}
+    chip = cs.Chip.from_measurements(design, measured, seed=0)
+    snn = cs.deploy(Network.random((20, 12, 4), seed=0), chip, window=8, engine=engine)
+    assert snn.outputs(np.ones((50, 20))).std(axis=0).min() > 0.01
+    quiet = SenseAmplifiers(gain=0.01, offset=0.0, noise=0.5)
+    report = cs.deploy(
+        Network.random((20, 12, 4), seed=0), cs.fabricate(cs.ChipDesign(effects=(quiet,), **SIZE), 0)
+    ).effect_report()
+    assert np.isfinite([float(size) for size in report["sense_amplifiers"].values()]).all()
+
+
 def test_the_report_names_the_parts_that_are_on() -> None:
     report = deployed(SenseAmplifiers(gain=0.0, offset=0.1, noise=0.2)).effect_report()["sense_amplifiers"]
     assert set(report) == {"rms offset, cells at w_max", "noise of a step, cells at w_max"}

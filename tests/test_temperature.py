@@ -88,10 +88,23 @@ def test_a_chip_follows_a_profile_of_temperature() -> None:
     assert snn.temperature == COLD
     np.testing.assert_array_equal(snn.outputs(inputs()), cold)
     snn.wait(1000.0)
-    assert snn.temperature == HOT, "a profile stands beyond a snapshot"
+    assert snn.temperature == HOT, "a profile is part of a snapshot"
     snn.set_temperature(COLD)
     snn.wait(1.0)
     assert snn.temperature == COLD
+
+
+def test_a_snapshot_knows_whether_a_chip_follows_a_profile() -> None:
+    snn = deployed()
+    without, before = snn.snapshot(), snn.outputs(inputs())
+    snn.follow_temperature([0.0, 1.0], [HOT, HOT])
+    following = snn.snapshot()
+    snn.restore(without)
+    np.testing.assert_array_equal(snn.outputs(inputs()), before)
+    snn.set_temperature(COLD)
+    snn.restore(following)
+    snn.wait(1.0)
+    assert snn.temperature == HOT
 
 
 def test_presenting_samples_takes_a_chip_along_its_profile() -> None:

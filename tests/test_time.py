@@ -37,7 +37,8 @@ def test_pcm_cells_decay_by_their_own_power_law(engine: Engine) -> None:
     assert snn.time == 3600.0
     nu = np.asarray(DRIFTING.exponent(cells.target, cells.drawn))
     pairs = np.asarray(cells.g) * (3620 / 20) ** -nu
-    np.testing.assert_allclose(snn.weights(0), (pairs[0] - pairs[1]) / snn.arrays[0].g_scale, rtol=1e-9, atol=1e-12)
+    weights = (pairs[0] - pairs[1]) / float(snn.arrays[0].g_scale)
+    np.testing.assert_allclose(snn.weights(0), weights, rtol=1e-9, atol=1e-12)
     assert np.abs(snn.weights(0)).sum() < 0.9 * np.abs(at_once).sum()
 
 
@@ -101,6 +102,27 @@ def test_presenting_takes_time_unless_it_is_held() -> None:
         assert snn.time == 0.0
     snn.outputs(inputs())
     assert snn.time == pytest.approx(6 * 8 * 1e-3)
+
+
+def test_a_chip_that_is_held_twice_is_held_until_the_last_end() -> None:
+    snn = deployed(DRIFTING)
+    with snn.held():
+        with snn.held():
+            pass
+        snn.outputs(inputs())
+    assert snn.time == 0.0
+
+
+def test_presenting_takes_no_cell_beyond_what_was_measured() -> None:
+    snn = deployed(RRAM_FALCONE_2025)
+    snn.wait(3600.0)
+    with pytest.raises(cs.ChipsimError, match="older than Cmo was measured"):
+        snn.outputs(inputs())
+    assert snn.time == 3600.0
+    with snn.held():
+        snn.outputs(inputs())
+    snn.effect_report()
+    snn.compensate()
 
 
 def test_cells_drift_while_a_long_run_lasts() -> None:
@@ -195,6 +217,21 @@ def test_gains_are_each_chips_own_and_go_back_with_a_snapshot() -> None:
     cs.learn(together, Labelled(samples=Some()), rule=cs.Delta(warm_up=2), progress=False)
     together.restore(snapshot)
     assert together.gains == (1.0, 1.0)
+
+
+def test_each_of_several_chips_is_read_with_noise_of_its_own_gain() -> None:
+    engine, noise = cs.Torch(dtype="float64"), cs.ReadNoise(sigma=0.05)
+    design = cs.ChipDesign(circuit=cs.LIF(), device=RRAM_WAN_2022, effects=(noise,), **SIZE)
+    dies, network = [cs.fabricate(design, seed) for seed in (0, 1, 2)], Network.random((12, 20, 4), seed=0)
+    found = []
+    for chips in (dies, *dies):
+        snn = cs.deploy(network, chips, window=8, engine=engine)
+        snn.wait(86_400.0)
+        snn.compensate()
+        found.append(snn.outputs(inputs()))
+    together, *alone = found
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-6, atol=1e-6)
+    assert len({float(gain) for gain in np.ravel(snn.gains)}) > 1
 
 
 def test_weights_that_are_gone_cannot_be_compensated() -> None:

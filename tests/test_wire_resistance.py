@@ -38,7 +38,7 @@ def by_hand(snn, layer: int):
         lattice = WIRES.lattice(lines)
         currents = np.stack([lattice.solve(one).currents for one in np.eye(len(lines))])
         found[block.rows, block.columns] = currents[:, 0::2] - currents[:, 1::2]
-    return found / snn.arrays[layer].g_scale
+    return found / float(snn.arrays[layer].g_scale)
 
 
 @pytest.mark.parametrize("layer", [0, 1])

@@ -45,8 +45,8 @@ class Seen:
 
     neurons, cells: frozen arrays of each layer, the read-out last. noise: of a sample of what it drew anew, the sum of
     squares (of noise on membranes and drivers; 1 for an event that loses a spike) and the number of values; both 0
-    before the first sample of the data. conductances: [2, rows, columns] of each layer as read now; alone: what they
-    would be without the resistance of wires.
+    before the first sample of the data. coded: whether inputs reach the first array as analog codes. conductances:
+    [2, rows, columns] of each layer as read now; alone: what they would be without the resistance of wires.
     """
 
     neurons: Sequence[Frozen]
@@ -55,6 +55,7 @@ class Seen:
     conductances: Sequence[Array]
     g_max: float
     alone: Sequence[Array] = ()
+    coded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ MIDDLE = "non-linearity in the middle, steps"
 class Converters(Effect):
     """Mid-tread converters: x -> clip(round(x / lsb) lsb, -range, range), lsb = range / (2^(bits - 1) - 1).
 
-    dac_bits: of what drives the rows of the first layer with analog inputs, in +-dac_range (in inputs). adc_bits: of
+    dac_bits: of analog inputs of the first layer, in front of any pooling, in +-dac_range (in inputs). adc_bits: of
     what the columns of every layer deliver in a step, in +-adc_range (in currents of one driven cell pair at w_max),
     before the neuron. 0 bits: none. The default range of 12 is that of aihwkit's IOParameters.
 
@@ -92,7 +92,7 @@ class Converters(Effect):
         return Errors(frozen["gain"], frozen["offset"], bits)
 
     def measure(self, seen: Seen) -> dict[str, float]:
-        grids = {"DAC": self.rows(), "ADC": self.columns()}
+        grids = {"DAC": self.rows() if seen.coded else None, "ADC": self.columns()}
         sizes = {f"{name} step, share of range": grid.step / grid.limit for name, grid in grids.items() if grid}
         highest = f"bit_{self.adc_bits - 1}"
         for part, kind, ideal in (

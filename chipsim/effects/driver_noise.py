@@ -11,12 +11,13 @@ from chipsim.quantity import quantity
 @final
 @dataclass(frozen=True, kw_only=True)
 class DriverNoise(Effect):
-    """White multiplicative noise of row drivers: what drives row j, analog input or spike, is multiplied by
+    """White multiplicative noise of what drives the rows: an input of the layer, analog or spike, is multiplied by
 
         1 + sigma N(0, 1)
 
-    fresh for every step, sample and row, and the same for all columns; bias rows are quiet. A row without a spike has
-    none. It is how Yang et al. 2022 (released code) model thermal noise.
+    fresh for every step, sample and input; bias rows are quiet, and an input without a spike has none. A layer has a
+    driver for each input, in front of any average pooling, and a convolution shows what it gives to all rows and
+    positions that see this input. It is how Yang et al. 2022 (released code) model thermal noise.
 
     >>> DriverNoise(sigma=0.1).driver()
     0.1

@@ -43,12 +43,17 @@ class SenseAmplifiers(Effect):
         """Share of its value that an output loses until it is used."""
         return -math.expm1(-self.hold / self.hold_tau)
 
+    @property
+    def designed(self) -> frozenset[str]:
+        return super().designed | {"head"}
+
     def fabricate_cells(self, device: Device, shape: tuple[int, int], draw: Draw) -> Frozen:
         rows, columns = shape
-        offset = np.zeros((2, rows, columns))
-        offset[0, 0] = draw("offset").standard_normal(columns)  # an amplifier a column, with the column's first cell
+        offset, head = np.zeros((2, 2, rows, columns))
+        head[0, 0] = 1.0  # an amplifier a column, with the column's first cell
+        offset[0, 0] = draw("offset").standard_normal(columns)
         gain = np.maximum(0.0, 1.0 + self.gain * draw("gain").standard_normal(columns))
-        return {"gain": np.broadcast_to(gain, offset.shape).copy(), "offset": offset}
+        return {"gain": np.broadcast_to(gain, offset.shape).copy(), "offset": offset, "head": head}
 
     def column_gain(self, frozen: Mapping[str, AnyArray]) -> AnyArray:
         return frozen["gain"][0] * (1.0 - self._droop)
@@ -59,11 +64,10 @@ class SenseAmplifiers(Effect):
     def column_variance(self, frozen: Mapping[str, AnyArray]) -> AnyArray | None:
         if not self.noise:
             return None
-        offset = frozen["offset"][0]
-        return ((offset * 0.0 + self.noise**2) * (offset != 0)).sum(-2)  # in the precision of the array
+        return self.noise**2 * frozen["head"][0].sum(-2)
 
     def measure(self, seen: Seen) -> dict[str, float]:
-        heads = np.concatenate([cells["offset"].ravel() != 0 for cells in seen.cells])
+        heads = np.concatenate([cells["head"].ravel() > 0 for cells in seen.cells])
         drawn = {
             kind: np.concatenate([cells[kind].ravel() for cells in seen.cells])[heads] for kind in ("gain", "offset")
         }

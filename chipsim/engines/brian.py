@@ -181,7 +181,9 @@ class _Layer:
         self.drive, self.noise, self.v = (
             self._variable(name).reshape(self.shape) for name in ("drive", "noise", stage.circuit.membrane)
         )
-        initial = {state: np.zeros(stage.neurons) for state in self.group.equations.diff_eq_names}
+        given = {"drive", "noise", "kept", *stage.parameters}
+        states = (self.group.equations.diff_eq_names | self.group.equations.parameter_names) - given
+        initial = {state: np.zeros(stage.neurons) for state in states}
         initial |= {state: np.asarray(stage.parameters[name]) for state, name in stage.circuit.initial.items()}
         if stage.circuit.refractory:
             initial |= {"lastspike": np.full(stage.neurons, LONG_AGO), "not_refractory": np.ones(stage.neurons, bool)}

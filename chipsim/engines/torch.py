@@ -491,7 +491,8 @@ class _Bank:
         if variance is None:
             return
         if variance.shape[-2:] == (1, 1):
-            self.sigma = (squares(self.wiring, inputs, stage.bias_rows) * variance.reshape(-1)[0]).sqrt_()
+            of_chips = variance.reshape(-1).repeat_interleave(inputs.shape[1] // variance.numel())
+            self.sigma = (squares(self.wiring, inputs, stage.bias_rows) * of_chips[:, None]).sqrt_()
         else:
             squared = product(self.wiring, driving, variance, stage.bias_rows, power=2)
             self.sigma = squared.to(inputs.dtype).sqrt_()

@@ -103,7 +103,8 @@ class PulseWriter(Writer, ABC):
         reference = xp.stack([state[0], state[0]])
         moved = xp.stack([xp.zeros_like(wanted), xp.ones_like(wanted)]) > 0
         cells = array.rewritten(cells, wanted, reference, moved, streams(), time)
-        return array.programme(cells, wanted, streams(), time)
+        target = array.targets(wanted, cells)  # of the reference that moved, also where no weight did
+        return array.rewritten(cells, wanted, target, target != cells.target, streams(), time)
 
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         assert rng is not None

@@ -34,7 +34,7 @@ class WriteVerify(Writer):
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         xp, device = namespace(change), array.device
         wanted = array.clip(cells.wanted + change)
-        target = array.targets(wanted, cells)
+        target = array.asked(wanted, cells)
         wrong = target != cells.target
         if device.pulses:
             cells = cells.copied()
@@ -50,4 +50,4 @@ class WriteVerify(Writer):
             else:
                 cells = array.rewritten(cells, wanted, target, wrong, rng, time)
             wrong = wrong & (abs(cells.g - target) > self.window * (device.g_max - device.g_min))
-        return replace(cells, wanted=wanted, target=target)
+        return replace(cells, wanted=wanted, target=target if device.pulses else cells.target)
