@@ -157,14 +157,14 @@ class Chip:
         for key, values in self.measured.items():
             self._check_measured(key, values)
             values.flags.writeable = False
-        if self.measured:
-            self._check_range(self.design.circuit, self.neurons)
-            self._check_range(self.design.readout, self.readouts)
         trim = {key: np.array(values, dtype=np.float64) for key, values in self.trim.items()}
         for key, values in trim.items():
             self._check_trim(key, values)
             values.flags.writeable = False
         object.__setattr__(self, "trim", trim)
+        if self.measured:
+            self._check_range(self.design.circuit, self.neurons)
+            self._check_range(self.design.readout, self.readouts)
 
     @classmethod
     def from_measurements(cls, design: ChipDesign, measured: Mapping[str, ArrayLike], *, seed: int = 0) -> Self:

@@ -339,8 +339,9 @@ class Deployment:
 
             gain = sum |w when written| / sum |w now|
 
-        The sums are what a controller measures that drives row after row: once after programming, and again now.
-        Source: Joshi et al., Nat. Commun. 2020. Raises ParameterError for an array whose weights are all 0 now.
+        The sums are what a controller measures that drives row after row: once after programming, and again now. The
+        gain acts on what the columns give, before any converter. Source: Joshi et al., Nat. Commun. 2020. Raises
+        ParameterError for an array whose weights are all 0 now.
         """
         gains = []
         for index, (array, cells) in enumerate(zip(self.arrays, self.cells, strict=True)):

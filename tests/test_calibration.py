@@ -335,8 +335,11 @@ def test_a_trimmed_chip_is_saved_hashed_and_loaded(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_trims_are_refused(trim: dict[str, NDArray[np.float64]], sentence: str) -> None:
-    with pytest.raises(ParameterError, match=sentence):
-        dataclasses.replace(die(), trim=trim)
+    chip = die()
+    gain = {"neurons/mismatch/gain": chip.frozen_neurons[0]["gain"]}
+    for one in (chip, cs.Chip.from_measurements(chip.design, gain, seed=chip.seed)):
+        with pytest.raises(ParameterError, match=sentence):
+            dataclasses.replace(one, trim=trim)
 
 
 @pytest.mark.parametrize(
