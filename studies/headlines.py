@@ -7,14 +7,13 @@ its cells can hold, and trains with the case's method; its ANN has the same laye
 that of the rest.
 
 Where this is not as published: Adam trains all, where Lee et al. have gradient descent with weight decay; nothing is
-dropped out, and no images are cropped or mirrored but those of the ANNs of CIFAR-10; host methods have batch
-normalisation in the twin, which Lee et al. and Wu et al. (2019) do not have, and Kheradpisheh et al. in convolutions
-alone; pooling is linear; read-outs neither leak nor spike, where those of Lee et al. leak and those of Kheradpisheh et
-al. count spikes, whose squared error they take; the neurons of the latter have a hard reset, here a soft one; targets
-of Local Tandem Learning are scaled by the ANN once, not batch by batch, and its learning rates are relative to the
-weights; spike-based back-propagation has biases, and its scaled case Poisson inputs of twice the published rate. What
-is published was recalled, not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the
-abstracts.
+dropped out; images are cropped and mirrored as those of the case's ANN; host methods have batch normalisation in the
+twin, which Lee et al. and Wu et al. (2019) do not have, and Kheradpisheh et al. in convolutions alone; pooling is
+linear; read-outs neither leak nor spike, where those of Lee et al. leak and those of Kheradpisheh et al. count spikes,
+whose squared error they take; the neurons of the latter have a hard reset, here a soft one; targets of Local Tandem
+Learning are scaled by the ANN once, not batch by batch, and its learning rates are relative to the weights; spike-based
+back-propagation has biases, and its scaled case Poisson inputs of twice the published rate. What is published was
+recalled, not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the abstracts.
 """
 
 import dataclasses
@@ -36,8 +35,8 @@ from chipsim.quantity import canonical_json
 from chipsim.rules import Rule
 from chipsim.study import Settings, Study, Trial
 from studies.reference_teacher import ENGINES, engine, fitted, loaded, made_of, named, peak_memory, place
-from teachers import Teacher, cifarnet, cnn, train, vgg11
-from teachers.datasets import Dataset
+from teachers import Augmented, Teacher, cifarnet, cnn, train, vgg11
+from teachers.datasets import Dataset, Split
 from teachers.models import Convolution, Model
 
 ANALOG = Analog()
@@ -228,10 +227,13 @@ def _told(case: Case) -> str:
     method = None if case.train is None else json.loads(canonical_json(case.train))
     encoder = json.loads(canonical_json(case.encoder))
     told = {"method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch}
+    told |= {name: case.ann[name] for name in ("crop", "flip") if name in case.ann}
     return json.dumps({**told, "relative": case.relative, "batch_norm": isinstance(case.train, HostMethod)})
 
 
-def _trained(case: Case, snn: cs.Deployment, ann: Teacher, samples: Any, epochs: int, trial: Trial) -> None:
+def _trained(case: Case, snn: cs.Deployment, ann: Teacher, split: Split, epochs: int, trial: Trial) -> None:
+    moved = {name: case.ann[name] for name in ("crop", "flip") if name in case.ann}
+    samples: Any = Augmented(split, seed=trial.chip, **moved) if moved else split
     optimiser = cs.Adam(lr=case.lr, relative=case.relative, final=0.0)
     if isinstance(case.train, HostMethod):
         cs.train_in_the_loop(

@@ -23,6 +23,7 @@ from chipsim.errors import ParameterError
 from chipsim.network import Conv2d, Dense, Layer, Network
 from chipsim.streams import stream
 from chipsim.wiring import Wiring
+from teachers.augment import Augmented
 from teachers.datasets import Split
 from teachers.device import checked_device, exact, torch_threads
 from teachers.models import Model, Stack, fold
@@ -143,7 +144,7 @@ class Teacher:
 
     def targets(
         self,
-        split: Split,
+        split: Split | Augmented,
         *,
         percentile: float = 99.9,
         readout: Literal["labels", "teacher"] = "labels",
@@ -193,7 +194,7 @@ class Teacher:
         return {}
 
 
-def _check_split(model: Model, split: Split) -> None:
+def _check_split(model: Model, split: Split | Augmented) -> None:
     if not len(split):
         raise ParameterError("a teacher needs a split with at least one sample")
     if split.inputs.shape[1:] != model.shape:
@@ -235,7 +236,7 @@ class Targets:
     """
 
     teacher: Teacher
-    split: Split
+    split: Split | Augmented
     percentile: float
     readout: Literal["labels", "teacher"]
     per_batch: bool

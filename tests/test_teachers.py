@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+import chipsim as cs
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.network import Conv2d, Dense, Network
-from teachers import Convolution, Teacher, cifarnet, cnn, datasets, mlp, resnet20, targets, train, vgg11
+from teachers import Augmented, Convolution, Teacher, cifarnet, cnn, datasets, mlp, resnet20, targets, train, vgg11
 from teachers.augment import augment
 from teachers.datasets import Dataset, Split
 from teachers.models import Model, fold
@@ -707,6 +708,50 @@ class TestAugment:
             seen[move] = seen.get(move, 0) + 1
         assert len(seen) == 18
         assert max(seen.values()) < 400 / 18 + 5 * np.sqrt(400 / 18)
+
+    def test_a_split_gives_each_batch_its_own_moves_and_the_same_ones_again(self) -> None:
+        split = Split(self.IMAGES, np.arange(400) % 3)
+        samples = Augmented(split, crop=1, flip=True, seed=4)
+        assert samples.inputs.shape == split.inputs.shape
+        assert len(samples) == len(samples.inputs) == 400
+        assert np.array_equal(samples.labels, split.labels)
+        first, other = np.arange(20), np.arange(20)[::-1]
+        batch = samples.inputs[first]
+        assert np.array_equal(batch, samples.inputs[:20])
+        assert not np.array_equal(batch, samples.inputs[other][::-1])
+        assert not np.array_equal(batch, Augmented(split, crop=1, flip=True, seed=5).inputs[first])
+        assert not np.array_equal(batch, split.inputs[first])
+        padded = np.pad(split.inputs[first], ((0, 0), (0, 0), (1, 1), (1, 1)))
+        for image, whole in zip(batch, padded, strict=True):
+            views = (whole[:, d : d + 3, r : r + 4][..., ::s] for d in range(3) for r in range(3) for s in (1, -1))
+            assert any(np.array_equal(image, view) for view in views)
+        assert np.array_equal(Augmented(split).inputs[first], split.inputs[first])
+        assert np.array_equal(np.asarray(samples.inputs), split.inputs)
+
+    @pytest.mark.parametrize(("crop", "words"), [(-1, "at least 0, not -1"), (True, "not True"), (1.5, "not 1.5")])
+    def test_a_crop_that_is_none_is_refused(self, crop: Any, words: str) -> None:
+        with pytest.raises(ParameterError, match=words):
+            Augmented(Split(self.IMAGES, np.arange(400)), crop=crop)
+        with pytest.raises(ParameterError, match=r"need images, not samples of shape \(8,\)"):
+            Augmented(Split(np.zeros((3, 8)), np.arange(3)), crop=1)
+
+    def test_chips_learn_from_images_that_move(self) -> None:
+        data = datasets.load("digits")
+        teacher = train(cnn(data, ((4, 2),), (8,)), data, seed=0, epochs=1, store=False, progress=False)
+        samples = Augmented(data.train.take(64), crop=1, seed=1)
+        design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), headroom=5.0)
+        assert np.array_equal(samples.take(8).inputs[:3], samples.take(8).inputs[np.arange(3)])
+        found = []
+        for given in (samples, data.train.take(64)):
+            snn = cs.deploy(teacher.network(), cs.fabricate(design, seed=0), window=4, engine=cs.Torch(compile=False))
+            cs.train_in_the_loop(snn, given, method=cs.Tandem(), batch=32, progress=False)
+            cs.learn(snn, teacher.targets(given), rule=cs.LocalTandem(warm_up=2), batch=32, progress=False)
+            found.append(snn.weights(0))
+        assert not np.array_equal(*found)
+        batch = next(teacher.targets(samples, seed=3).batches(32))
+        [hidden, *_] = teacher.activations(batch.inputs.reshape(-1, *data.shape))
+        wanted = np.clip(hidden.reshape(32, -1) / teacher.constants()[0], 0, 1)
+        np.testing.assert_allclose(batch.rates[0], wanted, rtol=1e-6)
 
     def test_off(self) -> None:
         assert np.array_equal(augment(self.IMAGES, crop=0, flip=False, rng=np.random.default_rng(0)), self.IMAGES)

@@ -76,7 +76,7 @@ def train_in_the_loop(
     if checkpoint is not None:
         run = {
             **made_by, "batch_norm": batch_norm, "batch": batch, "epochs": epochs, "seed": int(seed),
-            "samples": fingerprint(samples.inputs, labels),
+            "samples": fingerprint(samples.inputs, samples.inputs[:batch], labels),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **run})
     return trained(host, samples, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)

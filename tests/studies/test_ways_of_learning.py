@@ -17,7 +17,7 @@ from chipsim.study import Settings, Trial, run
 from studies import against_brainscales2, headlines, learning_rules_compared, methods
 from studies.methods import METHODS, Lesson
 from studies.reference_teacher import ENGINES
-from teachers import datasets, mlp, train
+from teachers import Augmented, datasets, mlp, train
 
 SWEEP = Path(studies.__file__).parent / "results" / "learning_rates_cnn.h5"
 MLP = {"dataset": "digits", "chips": 1, "options": {"samples": 64, "judged": 200}}
@@ -196,6 +196,20 @@ def test_marks_and_published_scores_are_those_of_the_papers_data(name, tmp_path)
     assert np.isnan(found.published)
     assert not found.full
     assert np.isnan(found.mark) == np.isnan(case.below_ann)
+
+
+@pytest.mark.parametrize("name", ["tandem-cifarnet", "ltl-vgg11", "proxy-fashion"])
+def test_a_method_sees_images_cropped_and_mirrored_as_its_ann_does(name, lesson, monkeypatch):
+    case, said = headlines.CASES[name], []
+    monkeypatch.setattr(cs, "train_in_the_loop", lambda snn, samples, **options: said.append(samples))
+    monkeypatch.setattr(cs, "learn", lambda snn, targets, **options: said.append(targets.split))
+    teacher = SimpleNamespace(targets=lambda split, **options: SimpleNamespace(split=split))
+    asked = {option.name: option.values[0] for option in headlines.STUDY.options}
+    settings = Settings(dataset="digits", seed=0, options=asked)
+    split = datasets.load("digits").train
+    headlines._trained(case, lesson.snn, teacher, split, 1, Trial(chip=2, point={"case": name}, settings=settings))
+    moved = {name: case.ann.get(name, 0) for name in ("crop", "flip")}
+    assert said == ([Augmented(split, seed=2, **moved)] if any(moved.values()) else [split])
 
 
 METHOD_OF = {
