@@ -112,7 +112,7 @@ def test_losses_beside_brainscales_are_those_stored(name, approach):
     ("start", "cases"),
     [
         ("spike-count learning, MNIST", ["spike-count-mnist"]),
-        ("tandem learning, Fashion-MNIST †", ["tandem-fashion"]),
+        ("tandem learning, Fashion-MNIST", ["tandem-fashion"]),
         ("spike-based back-propagation, MNIST †", ["spike-backprop-mnist"]),
         ("proxy learning, Fashion-MNIST", ["proxy-fashion"]),
         ("Local Tandem Learning online, Fashion-MNIST", ["ltl-fashion"]),

@@ -17,8 +17,8 @@ NEEDED = ("accuracy", "ann", "published", "recalled", "mark", "full", "epochs")
 @dataclass(frozen=True, kw_only=True)
 class Headlines:
     """The numbers of a figure, as variables over case: mean, low, high (95 % confidence interval of the mean over
-    chips), ann, published, mark; dots (chip, case); epochs; recalled: whether the published score was not looked up;
-    full: whether the network is the published one.
+    chips, within 0 and 1), ann, published, mark; dots (chip, case); epochs; recalled: whether the published score was
+    not looked up; full: whether the network is the published one.
     """
 
     numbers: xr.Dataset
@@ -31,7 +31,7 @@ def data(dataset: xr.Dataset) -> Headlines:
         raise ParameterError(f"headlines need the dimension {missing[0]!r}, which this result does not have")
     if missing := [name for name in NEEDED if name not in dataset]:
         raise ParameterError(f"headlines need the variable {missing[0]!r}, which this result does not have")
-    accuracy, limits = dataset["accuracy"], interval(dataset["accuracy"])
+    accuracy, limits = dataset["accuracy"], interval(dataset["accuracy"]).clip(0.0, 1.0)
     found = {"mean": accuracy.mean("chip"), "low": limits["low"], "high": limits["high"], "dots": accuracy}
     for name in NEEDED[1:]:
         found[name] = dataset[name].mean("chip")
