@@ -325,7 +325,8 @@ class _Teaching:
             found = [fired, driven, driven, driven]
         else:
             rows = self.deployment.stages[index].geometry.behind_pool(state.inputs)
-            found = [fired, (state.inputs != 0).sum(), (rows != 0).sum(), (rows**2).sum()]
+            events = (rows != 0).sum()
+            found = [fired, events if rows is state.inputs else (state.inputs != 0).sum(), events, (rows**2).sum()]
         self.below = state.spikes, fired
         self.counts[index] = [before + more for before, more in zip(self.counts[index], found, strict=True)]
         gradient = self.arrays[index].learn(first, state, index in self.learning)

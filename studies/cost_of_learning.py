@@ -12,8 +12,8 @@ import xarray as xr
 from chipsim.factor import Factor
 from chipsim.study import Study, Trial
 from studies.data_needed_to_recover import OPTIONS, RULE, WRITER, WRITERS, design, measured
-from studies.ltl_on_real_silicon import prepare
-from studies.reference_teacher import FASHION_FIRST, enough, named
+from studies.ltl_on_real_silicon import check, prepare
+from studies.reference_teacher import FASHION_FIRST, named
 
 
 def trial(trial: Trial) -> xr.Dataset:
@@ -22,11 +22,6 @@ def trial(trial: Trial) -> xr.Dataset:
     found = measured(trial, str(point["rule"]), str(point["writer"]), samples)
     points = 100 * (found["accuracy"].sel(stage="after", drop=True) - found["accuracy"].sel(stage="before", drop=True))
     return found.assign({"recovered": ("die", points.values, named("points won back by learning"))})
-
-
-def check(trial: Trial) -> None:
-    """Refuse more samples than there are."""
-    enough(int(trial.settings.options["samples"]), trial.settings.dataset)
 
 
 STUDY = Study(

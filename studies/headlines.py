@@ -102,6 +102,11 @@ class Case:
     ann: dict[str, Any] = field(default_factory=lambda: {"epochs": 6, "lr": 2e-3})
     full: bool = False
 
+    @property
+    def moved(self) -> dict[str, Any]:
+        """How the images of its ANN, and its own, are cropped and mirrored; nothing where they are not."""
+        return {name: self.ann[name] for name in ("crop", "flip") if name in self.ann}
+
 
 WU19, WU21 = "spike-count learning, Wu et al. 2019", "tandem learning, Wu et al. 2021"
 LEE, KHERADPISHEH = "spike-based back-propagation, Lee et al. 2020", "proxy learning, Kheradpisheh et al. 2022"
@@ -201,7 +206,8 @@ def trial(trial: Trial) -> xr.Dataset:
     judged = data.test if settings.options["split"] == "test" else data.validation
     split = str(settings.options["split"])
     reached = ann.accuracy(judged, device=place(settings))
-    published, absolute = (score / 100 if data.name == case.dataset else NAN for score in (case.published, case.mark))
+    own = data.name == case.dataset
+    published, absolute = (score / 100 if own else NAN for score in (case.published, case.mark))
     mark = absolute if math.isnan(case.below_ann) else reached - case.below_ann / 100
     learned = epochs if case.train is not None else 0
     return xr.Dataset(
@@ -211,7 +217,7 @@ def trial(trial: Trial) -> xr.Dataset:
             "published": ((), published, named("score that the paper states for its own network")),
             "recalled": ((), case.recalled, named("whether the published score was not looked up")),
             "mark": ((), mark, named("score that the mean over chips is to reach")),
-            "full": ((), case.full and data.name == case.dataset, named("whether the network is the published one")),
+            "full": ((), case.full and own, named("whether the network is the published one")),
             "epochs": ((), learned, named("passes over the learning samples")),
             "samples": ((), len(samples), named("learning samples per epoch")),
             "training": ((), _told(faster), named("method, rate and window of the training, as JSON")),
@@ -227,13 +233,13 @@ def _told(case: Case) -> str:
     method = None if case.train is None else json.loads(canonical_json(case.train))
     encoder = json.loads(canonical_json(case.encoder))
     told = {"method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch}
-    told |= {name: case.ann[name] for name in ("crop", "flip") if name in case.ann}
-    return json.dumps({**told, "relative": case.relative, "batch_norm": isinstance(case.train, HostMethod)})
+    return json.dumps(
+        {**told, **case.moved, "relative": case.relative, "batch_norm": isinstance(case.train, HostMethod)}
+    )
 
 
 def _trained(case: Case, snn: cs.Deployment, ann: Teacher, split: Split, epochs: int, trial: Trial) -> None:
-    moved = {name: case.ann[name] for name in ("crop", "flip") if name in case.ann}
-    samples: Any = Augmented(split, seed=trial.chip, **moved) if moved else split
+    samples: Any = Augmented(split, seed=trial.chip, **case.moved) if case.moved else split
     optimiser = cs.Adam(lr=case.lr, relative=case.relative, final=0.0)
     if isinstance(case.train, HostMethod):
         cs.train_in_the_loop(

@@ -86,9 +86,8 @@ class TwinLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Twin:
-    """The network as the host models it: inputs [steps, batch, size] as the host sent them, before
-    converters and drivers, or [1, batch, size] where
-    they are the same in each of `window` steps, and its layers.
+    """The network as the host models it: inputs [steps, batch, size] as the host sent them, before converters and
+    drivers, or [1, batch, size] where they are the same in each of `window` steps, and its layers.
     """
 
     inputs: Tensor

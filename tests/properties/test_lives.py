@@ -42,6 +42,8 @@ ACTS = (
 LIVES = st.lists(ACTS, min_size=2, max_size=6)
 KINDS = st.lists(st.sampled_from(range(len(EFFECTS))), max_size=4, unique=True)
 DIES = (3, 5)
+ANY = strategies.networks(max_width=6) | strategies.conv_networks()
+BIRTH = {"device": st.sampled_from(DEVICES), "kinds": KINDS, "verify": st.booleans()}
 
 
 class Lesson:
@@ -63,7 +65,11 @@ class Lesson:
             yield self.inputs[part], self.labels[part], tuple(rates[part] for rates in self.rates)
 
 
-def born(network: Network, design: cs.ChipDesign, seeds: tuple[int, ...], verify: bool, engine: Engine) -> Deployment:
+def born(
+    network: Network, device: devices.Device, kinds: list[int], verify: bool, seeds: tuple[int, ...], engine: Engine
+) -> Deployment:
+    """A network on new dies, with the effects of these numbers."""
+    design = cs.ChipDesign(device=device, effects=tuple(EFFECTS[k] for k in kinds), rows=16, columns=16, tiles=256)
     dies = [cs.fabricate(design, seed) for seed in seeds]
     return cs.deploy(network, dies if len(dies) > 1 else dies[0], window=6, engine=engine, verify=verify)
 
@@ -106,18 +112,11 @@ def same(found: dict[str, Array], expected: dict[str, Array], rtol: float = 1e-7
 
 
 @settings(max_examples=40)
-@given(
-    network=strategies.networks(max_width=6),
-    device=st.sampled_from(DEVICES),
-    kinds=KINDS,
-    verify=st.booleans(),
-    life=LIVES,
-)
+@given(network=strategies.networks(max_width=6), **BIRTH, life=LIVES)
 def test_chips_side_by_side_live_as_each_does_alone(
     network: Network, device: devices.Device, kinds: list[int], verify: bool, life: list[Act]
 ) -> None:
-    design = cs.ChipDesign(device=device, effects=tuple(EFFECTS[k] for k in kinds), rows=16, columns=16, tiles=256)
-    together, *alone = (born(network, design, seeds, verify, FAST) for seeds in (DIES, DIES[:1], DIES[1:]))
+    together, *alone = (born(network, device, kinds, verify, seeds, FAST) for seeds in (DIES, DIES[:1], DIES[1:]))
     for act in life:
         for snn in (together, *alone):
             does(snn, act)
@@ -127,18 +126,11 @@ def test_chips_side_by_side_live_as_each_does_alone(
 
 
 @settings(max_examples=12)
-@given(
-    network=strategies.networks(max_width=6) | strategies.conv_networks(),
-    device=st.sampled_from(DEVICES),
-    kinds=KINDS,
-    verify=st.booleans(),
-    life=LIVES,
-)
+@given(network=ANY, **BIRTH, life=LIVES)
 def test_a_life_is_the_same_on_both_engines(
     network: Network, device: devices.Device, kinds: list[int], verify: bool, life: list[Act]
 ) -> None:
-    design = cs.ChipDesign(device=device, effects=tuple(EFFECTS[k] for k in kinds), rows=16, columns=16, tiles=256)
-    fast, slow = (born(network, design, DIES[:1], verify, engine) for engine in (FAST, Brian()))
+    fast, slow = (born(network, device, kinds, verify, DIES[:1], engine) for engine in (FAST, Brian()))
     for act in life:
         does(fast, act)
         does(slow, act)
@@ -147,15 +139,7 @@ def test_a_life_is_the_same_on_both_engines(
 
 
 @settings(max_examples=40)
-@given(
-    network=strategies.networks(max_width=6) | strategies.conv_networks(),
-    device=st.sampled_from(DEVICES),
-    kinds=KINDS,
-    verify=st.booleans(),
-    before=LIVES,
-    between=LIVES,
-    after=LIVES,
-)
+@given(network=ANY, **BIRTH, before=LIVES, between=LIVES, after=LIVES)
 def test_a_snapshot_leads_back_and_what_follows_is_the_same(
     network: Network,
     device: devices.Device,
@@ -165,8 +149,7 @@ def test_a_snapshot_leads_back_and_what_follows_is_the_same(
     between: list[Act],
     after: list[Act],
 ) -> None:
-    design = cs.ChipDesign(device=device, effects=tuple(EFFECTS[k] for k in kinds), rows=16, columns=16, tiles=256)
-    snn = born(network, design, DIES[:1], verify, FAST)
+    snn = born(network, device, kinds, verify, DIES[:1], FAST)
     for act in before:
         does(snn, act)
     snapshot, ends = snn.snapshot(), []
@@ -176,7 +159,7 @@ def test_a_snapshot_leads_back_and_what_follows_is_the_same(
         ends.append(state(snn))
         snn.restore(snapshot)
     same(ends[2], ends[0], rtol=1e-12)
-    elsewhere = born(network, design, DIES[:1], verify, FAST)
+    elsewhere = born(network, device, kinds, verify, DIES[:1], FAST)
     elsewhere.restore(snapshot)
     for act in after:
         does(elsewhere, act)
