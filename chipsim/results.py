@@ -25,7 +25,7 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy import special
 
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.files import replace_file
@@ -112,13 +112,13 @@ def interval(array: xr.DataArray, level: float = 0.95) -> xr.Dataset:
     over = [dimension for dimension in REPEATS if dimension in array.dims]
     count, mean = array.count(over), array.mean(over)
     spread_of_mean = np.sqrt(((array - mean) ** 2).sum(over) / (count * (count - 1)).where(count > 1))
-    half = spread_of_mean * stats.t.ppf(0.5 + level / 2, (count - 1).clip(1))
+    half = spread_of_mean * special.stdtrit((count - 1).clip(1), 0.5 + level / 2)
     return xr.Dataset({"low": mean - half, "high": mean + half})
 
 
 def share_interval(hits: xr.DataArray, count: int, level: float = 0.95) -> xr.Dataset:
     """Confidence interval of a share of `hits` in `count`, `low` and `high` (Wilson 1927)."""
-    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    z2 = special.ndtri(0.5 + level / 2) ** 2
     middle, half = hits + z2 / 2, np.sqrt(z2) * np.sqrt(hits * (count - hits) / count + z2 / 4)
     return xr.Dataset({"low": (middle - half) / (count + z2), "high": (middle + half) / (count + z2)})
 

@@ -95,6 +95,7 @@ class Case:
     relative: bool = False
     epochs: int = 4
     batch: int = 64
+    dropout: float = 0.0
     published: float = NAN
     recalled: bool = True
     mark: float = NAN
@@ -120,7 +121,7 @@ CASES: dict[str, Case] = {
     ),
     "tandem-fashion": Case(
         paper=WU21, dataset="fashion-mnist", network=cnn, train=cs.Tandem(), circuit=COUNTING, window=8,
-        epochs=6, below_ann=0.5,
+        epochs=6, dropout=0.2, below_ann=0.5,
     ),
     "spike-backprop-mnist": Case(
         paper=LEE, dataset="mnist", network=small_lenet, train=cs.SpikeBackprop(), circuit=FORGETFUL, window=30,
@@ -148,7 +149,7 @@ CASES: dict[str, Case] = {
     ),
     "tandem-cifarnet": Case(
         paper=WU21, dataset="cifar10", network=cifarnet, train=cs.Tandem(), circuit=COUNTING, window=8,
-        epochs=40, published=90.98, ann=CROPPED, full=True,
+        epochs=40, dropout=0.2, published=90.98, ann=CROPPED, full=True,
     ),
     "spike-backprop-lenet": Case(
         paper=LEE, dataset="mnist", network=lenet, train=cs.SpikeBackprop(), circuit=FORGETFUL, window=100,
@@ -234,7 +235,13 @@ def _told(case: Case) -> str:
     encoder = json.loads(canonical_json(case.encoder))
     told = {"method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch}
     return json.dumps(
-        {**told, **case.moved, "relative": case.relative, "batch_norm": isinstance(case.train, HostMethod)}
+        {
+            **told,
+            **case.moved,
+            "relative": case.relative,
+            "dropout": case.dropout,
+            "batch_norm": isinstance(case.train, HostMethod),
+        }
     )
 
 
@@ -244,7 +251,7 @@ def _trained(case: Case, snn: cs.Deployment, ann: Teacher, split: Split, epochs:
     if isinstance(case.train, HostMethod):
         cs.train_in_the_loop(
             snn, samples, method=case.train, optimiser=optimiser, batch=case.batch, epochs=epochs,
-            batch_norm=True, seed=trial.chip, progress=False, checkpoint=trial.checkpoint,
+            batch_norm=True, dropout=case.dropout, seed=trial.chip, progress=False, checkpoint=trial.checkpoint,
         )  # fmt: skip
     elif case.train is not None:
         cs.learn(

@@ -65,7 +65,7 @@ def by_host(snn: cs.Deployment, lesson: Any = Lesson, **options: Any) -> xr.Data
 
 
 def normalised(snn: cs.Deployment, **options: Any) -> xr.Dataset:
-    return by_host(snn, batch_norm=True, **options)
+    return by_host(snn, batch_norm=True, dropout=0.2, **options)
 
 
 def same(ours: Any, theirs: Any, last: float) -> None:
@@ -149,6 +149,7 @@ def test_a_run_that_was_stopped_within_an_epoch_loses_no_more_than_the_last_piec
     [
         ({"epochs": 5}, "epochs 4, not 5"),
         ({"batch_norm": True}, "batch norm false, not true"),
+        ({"dropout": 0.2}, "dropout 0.0, not 0.2"),
         ({"seed": np.int64(1)}, "seed 0, not 1"),
     ],
 )

@@ -15,7 +15,6 @@ import pytest
 import xarray as xr
 
 import chipsim as cs
-import studies
 from chipsim import devices, results
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import DYNAP_SE2, IF
@@ -26,24 +25,6 @@ from studies import cli, doctor, show
 
 FIXTURE = Path(__file__).parent / "studies_fixture"
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def chipsim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process, in an empty folder, with the toy study: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CHIPSIM_STUDIES", str(FIXTURE))
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(FIXTURE)])
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["chipsim", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        return (code if isinstance(code, int) else 0 if code is None else 1), *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from chipsim.host import (
 from chipsim.host.base import read
 from chipsim.host.training import _Host
 from chipsim.network import Conv2d, Dense
+from chipsim.streams import noise_key, stream, uniforms
 from chipsim.writers import Direct
 
 Array = NDArray[np.float64]
@@ -122,10 +123,12 @@ def shown(snn: Deployment, lesson: Lesson) -> tuple[list[Array], list[Array], Ar
     return spikes, membranes, snn.outputs(lesson.inputs) * T
 
 
-def updated(snn: Deployment, lesson: Lesson, method: HostMethod) -> list[Array]:
+def updated(snn: Deployment, lesson: Lesson, method: HostMethod, dropout: float = 0.0) -> list[Array]:
     """The gradients that a method takes of one batch: SGD with a rate of 1 writes them into the cells."""
     before = [np.asarray(cells.wanted) for cells in snn.cells]
-    train_in_the_loop(snn, lesson, method=method, optimiser=cs.SGD(lr=1.0), batch=len(lesson.labels), progress=False)
+    train_in_the_loop(
+        snn, lesson, method=method, optimiser=cs.SGD(lr=1.0), batch=len(lesson.labels), dropout=dropout, progress=False
+    )
     return [b - np.asarray(cells.wanted) for b, cells in zip(before, snn.cells, strict=True)]
 
 
@@ -531,6 +534,9 @@ def test_bad_arguments_are_refused() -> None:
     for options in ({"batch": 0}, {"epochs": True}, {"batch": 2.0}):
         with pytest.raises(ParameterError, match="whole number of at least 1"):
             train_in_the_loop(snn, lesson, method=Tandem(), **options)  # type: ignore[arg-type]
+    for dropout in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ParameterError, match="dropout must be"):
+            train_in_the_loop(snn, lesson, method=Tandem(), dropout=dropout)
     for wrong in (lesson.labels + 1, lesson.labels - 1, lesson.labels.astype(float)):
         with pytest.raises(ParameterError, match="whole numbers from 0 to 3"):
             train_in_the_loop(deployed(LEAKY), Lesson(lesson.inputs, wrong), method=Tandem(), progress=False)  # type: ignore[arg-type]
@@ -546,6 +552,28 @@ def test_bad_arguments_are_refused() -> None:
     chips = [snn.chip, cs.fabricate(snn.chip.design, seed=1)]
     with pytest.raises(ParameterError, match="one chip at a time"):
         train_in_the_loop(cs.deploy(snn.network, chips), Lesson.draw(), method=Tandem())
+
+
+@pytest.mark.parametrize("case", ["tandem", "proxy"])
+def test_dropout_leaves_spikes_of_the_last_hidden_layer_out_of_the_outputs(case: str) -> None:
+    method, circuit, _ = CASES[case]
+    lesson, snn, share = Lesson.draw(), deployed(circuit), 0.4
+    spikes, _, outputs = shown(snn, lesson)
+    below, activations, slopes = driven(snn, lesson).sum(1), [], []
+    for layer, fired in enumerate(spikes):
+        drive = free(snn, below, layer)
+        below = fired.sum(1) if case == "tandem" else np.maximum(drive / THETA, 0)
+        activations.append(below)
+        slopes.append((drive > 0) / THETA)
+    places = np.argsort(stream(0, "host", 0).permutation(len(outputs)))  # of the samples, as they are presented
+    drawn = uniforms(noise_key(0, "host", "dropout"), places, 0, 1, below.shape[1])[0]
+    kept = (drawn >= share) / (1 - share)
+    assert 0 < np.count_nonzero(kept) < kept.size
+    outputs = outputs + below * (kept - 1) @ matrices(snn)[-1][0]
+    activations[-1], slopes[-1] = activations[-1] * kept, slopes[-1] * kept
+    wanted = back(snn, lesson, activations, slopes, softmax_error(outputs, lesson.labels))
+    for ours, theirs in zip(updated(snn, lesson, method, dropout=share), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
 def test_divergence_is_said() -> None:

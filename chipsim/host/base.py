@@ -87,13 +87,15 @@ class TwinLayer:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Twin:
     """The network as the host models it: inputs [steps, batch, size] as the host sent them, before converters and
-    drivers, or [1, batch, size] where they are the same in each of `window` steps, and its layers.
+    drivers, or [1, batch, size] where they are the same in each of `window` steps, and its layers. kept: with dropout,
+    what the spikes of the last hidden layer count for in the outputs [batch, neurons].
     """
 
     inputs: Tensor
     window: int
     hidden: tuple[TwinLayer, ...]
     readout: TwinLayer
+    kept: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -104,6 +106,14 @@ class Twin:
     def each(self) -> Tensor:
         """Inputs of every step [steps, batch, size]."""
         return self.inputs.expand(self.window, -1, -1)
+
+    def shown(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return the sums of the read-outs as the chip showed them, [batch, outputs], with the gradient of the twin's
+        for mean spikes `inputs` of a step; less what the twin has of spikes that dropout leaves out.
+        """
+        whole = self.readout.drive(inputs) * self.window
+        part = whole if self.kept is None else self.readout.drive(inputs * self.kept) * self.window
+        return anchored(part, outputs + (part - whole).detach())
 
 
 @dataclass(frozen=True, kw_only=True)

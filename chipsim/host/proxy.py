@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from chipsim.host.base import HostMethod, Readings, Twin, anchored, rate, read
+from chipsim.host.base import HostMethod, Readings, Twin, rate, read
 
 
 @final
@@ -25,4 +25,4 @@ class Proxy(HostMethod):
         window, inputs = twin.window, twin.mean
         for layer in twin.hidden:
             inputs = rate(layer, layer.drive(inputs), window).relu() / window
-        return anchored(twin.readout.drive(inputs) * window, read(seen.outputs))
+        return twin.shown(inputs, read(seen.outputs))

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
-from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, anchored, read, unrolled
+from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, read, unrolled
 
 
 @final
@@ -41,7 +41,7 @@ class SpikeBackprop(HostMethod):
         inputs = twin.each
         for layer, spikes in zip(twin.hidden, read(seen.spikes), strict=True):
             inputs = unrolled(layer.drive(inputs), spikes, self._slopes(layer, spikes))
-        outputs = anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs))
+        outputs = twin.shown(inputs.mean(0), read(seen.outputs))
         return outputs if self.cross_entropy else outputs / twin.window
 
     def _slopes(self, layer: TwinLayer, spikes: Tensor) -> Slopes:

@@ -5,7 +5,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, anchored, read, unrolled
+from chipsim.host.base import HostMethod, Readings, Slopes, Twin, TwinLayer, read, unrolled
 from chipsim.quantity import quantity
 
 
@@ -30,7 +30,7 @@ class Surrogate(HostMethod):
         shown = zip(read(seen.spikes), read(seen.membranes), strict=True)
         for layer, (spikes, membranes) in zip(twin.hidden, shown, strict=True):
             inputs = unrolled(layer.drive(inputs), spikes, self._slopes(layer, spikes, membranes))
-        return anchored(twin.readout.drive(inputs.mean(0)) * twin.window, read(seen.outputs))
+        return twin.shown(inputs.mean(0), read(seen.outputs))
 
     def _slopes(self, layer: TwinLayer, spikes: Tensor, membranes: Tensor) -> Slopes:
         soft, threshold = bool(getattr(layer.circuit, "soft_reset", False)), layer.threshold

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -24,7 +24,7 @@ from chipsim.loop import Adam, Controller, Optimiser, with_progress
 from chipsim.probe import variable
 from chipsim.quantity import canonical_json
 from chipsim.schema import DIMENSIONS
-from chipsim.streams import stream
+from chipsim.streams import noise_key, stream, uniforms
 from chipsim.writers import Direct, Writer
 
 BATCH = 64
@@ -41,6 +41,7 @@ def train_in_the_loop(
     batch: int = BATCH,
     epochs: int = 1,
     batch_norm: bool = False,
+    dropout: float = 0.0,
     seed: int = 0,
     progress: bool = True,
     on_epoch: Callable[[int], None] | None = None,
@@ -51,10 +52,12 @@ def train_in_the_loop(
 
     writer: Direct() by default; optimiser: Adam(). batch: samples presented for one gradient. batch_norm: the twin
     normalises what its hidden layers receive, and the chip gets weights with that folded in; for training from random
-    weights, since the scale of trained ones is lost, on a design whose headroom has room for what comes of them. seed:
-    of the order of the samples. on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does. One
-    with a checkpoint, a file that keeps what was reached after every epoch and every five minutes or so, goes on from
-    there if it finds it, on a deployment made in the same way, and comes to the same end as one that was never stopped.
+    weights, since the scale of trained ones is lost, on a design whose headroom has room for what comes of them.
+    dropout: probability that the spikes of a last hidden neuron are left out of a sample's outputs, by what the twin
+    has of them; the others count 1 / (1 - dropout). seed: of the order of the samples, and of dropout.
+    on_epoch(epoch) is called after each epoch. Each call starts anew, as `learn` does. One with a checkpoint, a file
+    that keeps what was reached after every epoch and every five minutes or so, goes on from there if it finds it, on a
+    deployment made in the same way, and comes to the same end as one that was never stopped.
 
     Returns loss(epoch), its mean over the samples, writes(epoch, layer), the number of cell writes, and
     clipped(epoch, layer), the share of weights at the limit of the cells after the epoch; its attributes say which
@@ -67,16 +70,18 @@ def train_in_the_loop(
         raise ParameterError(
             f"batch_norm needs batches of at least 2 samples, and {len(labels)} in batches of {batch} leave one of 1"
         )
+    if not 0 <= dropout < 1:
+        raise ParameterError(f"dropout must be at least 0 and below 1, not {dropout}")
     writer, optimiser = writer or Direct(), optimiser or Adam()
     updates = epochs * math.ceil(len(labels) / batch)
-    host = _Host(deployment, writer, optimiser, updates, epochs * len(labels), method, batch_norm)
+    host = _Host(deployment, writer, optimiser, updates, epochs * len(labels), method, batch_norm, dropout, seed)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
     made_by = {name: canonical_json(part) for name, part in parts.items()}
     kept = None
     if checkpoint is not None:
         run = {
-            **made_by, "batch_norm": batch_norm, "batch": batch, "epochs": epochs, "seed": int(seed),
-            "samples": fingerprint(samples.inputs, samples.inputs[:batch], labels),
+            **made_by, "batch_norm": batch_norm, "dropout": float(dropout), "batch": batch, "epochs": epochs,
+            "seed": int(seed), "samples": fingerprint(samples.inputs, samples.inputs[:batch], labels),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **run})
     return trained(host, samples, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)
@@ -194,12 +199,15 @@ class _Host(Trainer):
         total: int,
         method: HostMethod,
         batch_norm: bool,
+        dropout: float,
+        seed: int,
     ) -> None:
         if any(layer.shortcut is not None for layer in deployment.network.layers):
             raise ParameterError("host methods have no twin of networks with shortcuts")
         method.check(deployment.chip.design.circuit)
         super().__init__(deployment, writer, optimiser, updates, total)
         self.method = method
+        self.dropout, self.key = dropout, noise_key(seed, "host", "dropout")
         self.factors: torch.dtype | None = getattr(deployment.engine, "factors", None)
         self.norms: list[Normalised | None] = [None] * len(deployment.stages)
         if batch_norm:
@@ -276,7 +284,7 @@ class _Host(Trainer):
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
         with torch.enable_grad():
-            twin = self._twin(self.deployment.encoded(batch, PURPOSE))
+            twin = self._twin(self.deployment.encoded(batch, PURPOSE), batch.numbers)
             layers = (*twin.hidden, twin.readout)
             outputs = self.method.outputs(twin, self._readings(value, twin))
             loss = self.method.loss(outputs, torch.as_tensor(labels, device=outputs.device))
@@ -316,7 +324,7 @@ class _Host(Trainer):
             factors=self.factors,
         )
 
-    def _twin(self, inputs: AnyArray) -> Twin:
+    def _twin(self, inputs: AnyArray, numbers: Sequence[int]) -> Twin:
         *hidden, readout = (self._layer(index) for index in range(len(self.norms)))
         given = torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights)
         return Twin(
@@ -324,7 +332,13 @@ class _Host(Trainer):
             window=self.deployment.window,
             hidden=tuple(hidden),
             readout=readout,
+            kept=self._kept(numbers, readout) if self.dropout else None,
         )
+
+    def _kept(self, numbers: Sequence[int], readout: TwinLayer) -> Tensor:
+        """What dropout leaves of the last hidden layer for these samples, a function of their numbers alone."""
+        drawn = uniforms(self.key, numbers, 0, 1, readout.wiring.size)[0]
+        return torch.as_tensor((drawn >= self.dropout) / (1 - self.dropout)).to(readout.weights)
 
     def _readings(self, value: AnyArray, twin: Twin) -> Readings:
         seen: dict[str, Any] = {name: tuple(layers) for name, layers in self.seen.items()}

@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,9 @@ def finished(request, tmp_path_factory):
     """One study, run once: its dataset and file."""
     study = STUDIES[request.param]
     out = tmp_path_factory.mktemp(study.name) / "out.h5"
-    return study, run(study, out=out, progress=False, **study.smallest), out
+    with ThreadPoolExecutor(1) as thread, warnings.catch_warnings():  # no process that first has to import everything
+        warnings.simplefilter("ignore", cs.devices.ExtrapolationWarning)
+        return study, run(study, out=out, progress=False, executor=thread, **study.smallest), out
 
 
 def test_result_is_stored_and_fits_the_schema(finished):
