@@ -81,7 +81,8 @@ class Case:
     paper: of the method, and the source of `published`. train: a host method, a local rule, or None for conversion: the
     ANN's own weights, nothing learned. published: [%] by the paper, on the published network; recalled: whether that
     was not looked up. mark: [%] that the mean over chips must reach; below_ann: points below its own ANN that it may at
-    most stay. ann: how the ANN is trained. full: whether it is the published network.
+    most stay. dropout: of the last hidden spikes. ann: how the ANN is trained. full: whether it is the
+    published network.
     """
 
     paper: str
@@ -121,7 +122,7 @@ CASES: dict[str, Case] = {
     ),
     "tandem-fashion": Case(
         paper=WU21, dataset="fashion-mnist", network=cnn, train=cs.Tandem(), circuit=COUNTING, window=8,
-        epochs=6, dropout=0.2, below_ann=0.5,
+        epochs=6, dropout=0.5, below_ann=0.5,
     ),
     "spike-backprop-mnist": Case(
         paper=LEE, dataset="mnist", network=small_lenet, train=cs.SpikeBackprop(), circuit=FORGETFUL, window=30,
