@@ -6,14 +6,15 @@ its cells can hold, and trains with the case's method; its ANN has the same laye
 `epochs` and `samples` cut a case short. A trial that was interrupted goes on from minutes before, and its wall time is
 that of the rest.
 
-Where this is not as published: Adam trains all, where Lee et al. have gradient descent with weight decay; nothing is
-dropped out; images are cropped and mirrored as those of the case's ANN; host methods have batch normalisation in the
-twin, which Lee et al. and Wu et al. (2019) do not have, and Kheradpisheh et al. in convolutions alone; pooling is
-linear; read-outs neither leak nor spike, where those of Lee et al. leak and those of Kheradpisheh et al. count spikes,
-whose squared error they take; the neurons of the latter have a hard reset, here a soft one; targets of Local Tandem
-Learning are scaled by the ANN once, not batch by batch, and its learning rates are relative to the weights; spike-based
-back-propagation has biases, and its scaled case Poisson inputs of twice the published rate. What is published was
-recalled, not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the abstracts.
+Where this is not as published: Adam trains all, where Lee et al. have gradient descent with weight decay; dropout
+stands before the read-outs of tandem learning alone, of a share of its own in the scaled case; images are cropped and
+mirrored as those of the case's ANN; host methods have batch normalisation in the twin, which Lee et al. and Wu et al.
+(2019) do not have, and Kheradpisheh et al. in convolutions alone; pooling is linear; read-outs neither leak nor spike,
+where those of Lee et al. leak and those of Kheradpisheh et al. count spikes, whose squared error they take; the neurons
+of the latter have a hard reset, here a soft one; targets of Local Tandem Learning are scaled by the ANN once, not batch
+by batch, and its learning rates are relative to the weights; spike-based back-propagation has biases, and its scaled
+case Poisson inputs of twice the published rate. What is published was recalled, not looked up, but for spike counts
+(98.40) and proxy learning (94.56), which stand in the abstracts.
 """
 
 import dataclasses
@@ -81,8 +82,8 @@ class Case:
     paper: of the method, and the source of `published`. train: a host method, a local rule, or None for conversion: the
     ANN's own weights, nothing learned. published: [%] by the paper, on the published network; recalled: whether that
     was not looked up. mark: [%] that the mean over chips must reach; below_ann: points below its own ANN that it may at
-    most stay. dropout: of the last hidden spikes. ann: how the ANN is trained. full: whether it is the
-    published network.
+    most stay. dropout: of the last hidden spikes. ann: how the ANN is trained. full: whether it is the published
+    network.
     """
 
     paper: str
@@ -234,16 +235,11 @@ def _told(case: Case) -> str:
     """What trained a case, as JSON."""
     method = None if case.train is None else json.loads(canonical_json(case.train))
     encoder = json.loads(canonical_json(case.encoder))
-    told = {"method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch}
-    return json.dumps(
-        {
-            **told,
-            **case.moved,
-            "relative": case.relative,
-            "dropout": case.dropout,
-            "batch_norm": isinstance(case.train, HostMethod),
-        }
-    )
+    told = {
+        "method": method, "encoder": encoder, "window": case.window, "lr": case.lr, "batch": case.batch, **case.moved,
+        "relative": case.relative, "dropout": case.dropout, "batch_norm": isinstance(case.train, HostMethod),
+    }  # fmt: skip
+    return json.dumps(told)
 
 
 def _trained(case: Case, snn: cs.Deployment, ann: Teacher, split: Split, epochs: int, trial: Trial) -> None:

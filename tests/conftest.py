@@ -1,4 +1,5 @@
-"""Hypothesis profiles: "ci", the default, is the same at every run; `--hypothesis-profile explore` looks further.
+"""What tests share: the command line, in the process of the tests; and Hypothesis profiles: "ci", the default, is the
+same at every run, `--hypothesis-profile explore` looks further.
 
 Ctrl-C works, also where the tests run in the background of a script, whose children would ignore it.
 """

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any
 
@@ -284,7 +284,7 @@ class _Host(Trainer):
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
         with torch.enable_grad():
-            twin = self._twin(self.deployment.encoded(batch, PURPOSE), batch.numbers)
+            twin = self._twin(batch)
             layers = (*twin.hidden, twin.readout)
             outputs = self.method.outputs(twin, self._readings(value, twin))
             loss = self.method.loss(outputs, torch.as_tensor(labels, device=outputs.device))
@@ -324,7 +324,8 @@ class _Host(Trainer):
             factors=self.factors,
         )
 
-    def _twin(self, inputs: AnyArray, numbers: Sequence[int]) -> Twin:
+    def _twin(self, batch: Batch) -> Twin:
+        inputs = self.deployment.encoded(batch, PURPOSE)
         *hidden, readout = (self._layer(index) for index in range(len(self.norms)))
         given = torch.as_tensor(inputs if inputs.ndim == 3 else inputs[None]).to(readout.weights)
         return Twin(
@@ -332,12 +333,12 @@ class _Host(Trainer):
             window=self.deployment.window,
             hidden=tuple(hidden),
             readout=readout,
-            kept=self._kept(numbers, readout) if self.dropout else None,
+            kept=self._kept(batch, readout) if self.dropout else None,
         )
 
-    def _kept(self, numbers: Sequence[int], readout: TwinLayer) -> Tensor:
+    def _kept(self, batch: Batch, readout: TwinLayer) -> Tensor:
         """What dropout leaves of the last hidden layer for these samples, a function of their numbers alone."""
-        drawn = uniforms(self.key, numbers, 0, 1, readout.wiring.size)[0]
+        drawn = uniforms(self.key, batch.numbers, 0, 1, readout.wiring.size)[0]
         return torch.as_tensor((drawn >= self.dropout) / (1 - self.dropout)).to(readout.weights)
 
     def _readings(self, value: AnyArray, twin: Twin) -> Readings:
