@@ -274,12 +274,13 @@ class _Host(Trainer):
                 kept.append(counts)
             return
         if name == "spikes":
-            part, dtype = _tensor(state.spikes), self.factors
+            part = _tensor(state.spikes)
+            part = part.to(self.factors or part.dtype)  # first, so that fewer bytes change places
         else:
             assert state.v is not None
-            part, dtype = (_tensor(state.v) - stage.circuit.rest) / stage.circuit.unit_drive, None
+            part = (_tensor(state.v) - stage.circuit.rest) / stage.circuit.unit_drive
         if not first:
-            kept.append(part.new_empty((self.deployment.window, *part.shape[1:]), dtype=dtype))
+            kept.append(part.new_empty((self.deployment.window, *part.shape[1:])))
         kept[index][first : first + len(part)] = channels_last(part, stage.geometry.outputs)
 
     def _learn(self, batch: Batch, labels: NDArray[np.integer], value: AnyArray) -> None:
