@@ -26,6 +26,7 @@ from chipsim.mapping import Avoid, PlacedLayer, place
 from chipsim.network import Network
 from chipsim.population import step_error
 from chipsim.probe import Probe, Record, variable
+from chipsim.progress import Bar
 from chipsim.quantity import canonical_json, to_si
 from chipsim.report import EffectReport, Entry, entries
 from chipsim.streams import White, noise_key, stream
@@ -594,17 +595,23 @@ class Deployment:
         readout = self.chip.design.readout
         scale = readout.unit_drive * self.window
         full = len(inputs) // BATCH * BATCH
-        for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
-            offset = first if size == BATCH else first + full
-            starts = range(0, len(rows), size or 1)
-            self.run(
-                (Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts),
-                count=len(starts),
-                size=size,
-                purpose="present",
-                watch=watch,
-                on_window=lambda v: values.append((v - readout.rest) / scale),
-            )
+
+        def keep(v: AnyArray) -> None:
+            values.append((v - readout.rest) / scale)
+            bar.show(min(1.0, BATCH * len(values) / len(inputs)))
+
+        with Bar(f"presenting {len(inputs)} samples", shown=True) as bar:
+            for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
+                offset = first if size == BATCH else first + full
+                starts = range(0, len(rows), size or 1)
+                self.run(
+                    (Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts),
+                    count=len(starts),
+                    size=size,
+                    purpose="present",
+                    watch=watch,
+                    on_window=keep,
+                )
 
     def predict(self, inputs: ArrayLike, *, first: int = 0) -> NDArray[np.intp]:
         """Return the class of the largest read-out value for each sample."""

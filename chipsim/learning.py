@@ -18,9 +18,10 @@ from chipsim.checkpoint import Checkpoint, fingerprint, pieces
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
-from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.loop import Adam, Controller, Optimiser
 from chipsim.periphery import Periphery
 from chipsim.probe import variable
+from chipsim.progress import with_progress
 from chipsim.quantity import canonical_json
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
@@ -151,7 +152,8 @@ def learn(
         done = teacher.done - epoch * len(lessons)
         left = len(lessons) - done
         batches = itertools.islice(lessons.batches(size, epoch), done // size, None)
-        shown = with_progress(batches, math.ceil(left / size), f"learning, epoch {epoch + 1} of {epochs}", progress)
+        title, total = f"learning, epoch {epoch + 1} of {epochs}", math.ceil(len(lessons) / size)
+        shown = with_progress(batches, total, title, progress, done // size)
         for count, length in pieces(left, size, save if kept else None):
             teacher.run(shown, count, length)
         for _ in shown:  # ends the progress bar

@@ -1,14 +1,13 @@
-"""What every way of learning shares: optimisers, the controller that writes, and the progress bar over batches.
+"""What every way of learning shares: optimisers, and the controller that writes.
 
 An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """
 
 import math
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from array_api_compat import device
@@ -19,8 +18,6 @@ from chipsim.deployment import Deployment, Driving, driving
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.quantity import Parameters, quantity
 from chipsim.writers import PulseWriter, Writer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,14 +211,3 @@ class Controller:
             raise ChipsimError(f"the change of array {index} holds NaN: learning diverged; take a smaller lr")
         self.writes[index] += float(moved)
         self.deployment.write(index, written, given)
-
-
-def with_progress(batches: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:
-    """Yield the batches behind a progress bar on the terminal, if `shown` and there is one."""
-    if not (shown and sys.stderr.isatty()):
-        yield from batches
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(batches, title, total=total, console=Console(stderr=True), transient=True)

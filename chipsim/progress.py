@@ -2,14 +2,110 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Self, TypeVar, final
 
 import numpy as np
 import xarray as xr
 from rich.console import Console
+from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-SECONDS_BETWEEN_LINES = 10.0
+T = TypeVar("T")
+QUIET = 2.0
+"""A loop that is over sooner shows no bar [s]."""
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SHARES = 10.0, 60.0
+"""Where there is no terminal: between lines of finished trials, and of how far an unfinished one is."""
+TELL = 5.0
+"""How often a trial says how far it is [s]."""
+
+# ------------------------------------------------------------------------------------------------------- a loop
+
+
+class _Told:
+    """Where the loops of a trial say how far they are."""
+
+    def __init__(self, file: Path | None, which: str) -> None:
+        self.file, self.which, self.last = file, which, -np.inf
+
+    def tell(self, words: str) -> None:
+        now = time.monotonic()
+        if self.file is None or now - self.last < TELL:
+            return
+        self.last = now
+        with contextlib.suppress(OSError):  # a trial is worth more than words about it
+            self.file.write_text(f"{words} ({self.which})", encoding="utf-8")
+
+
+_told: ContextVar[_Told | None] = ContextVar("told", default=None)
+
+
+@contextlib.contextmanager
+def told_in(file: Path | None, which: str) -> Iterator[None]:
+    """Within the block, loops show no bar of their own, but say in a file how far they are, and in what; which: words
+    that follow. The file is there for the length of the block alone; without one they say nothing.
+    """
+    before = _told.set(_Told(file, which))
+    try:
+        yield
+    finally:
+        _told.reset(before)
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+@final
+class Bar:
+    """How far a loop is: a bar on the terminal once it has taken longer than QUIET, if `shown`; what `told_in` asks for
+    in its place.
+    """
+
+    def __init__(self, title: str, shown: bool) -> None:
+        self.title, self.shown, self.begun = title, shown, time.monotonic()
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, share: float) -> None:
+        """Say that `share` of the loop is done."""
+        if (told := _told.get()) is not None:
+            told.tell(f"{share:.0%} of {self.title}")
+        elif self._progress is not None:
+            self._progress.update(self._task, completed=share)
+        elif self.shown and time.monotonic() - self.begun > QUIET:
+            self._start(share)
+
+    def _start(self, share: float) -> None:
+        self.shown = False  # the first try is the last
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            return
+        progress = Progress(console=console, transient=True)
+        self._task = progress.add_task(self.title, total=1.0)
+        progress.update(self._task, completed=share)
+        with contextlib.suppress(LiveError):  # another bar is there, and stays
+            progress.start()
+            self._progress = progress
+
+
+def with_progress(items: Iterable[T], total: int, title: str, shown: bool, before: int = 0) -> Iterator[T]:
+    """Yield items, of which `before` of `total` were done before, behind a bar."""
+    with Bar(title, shown) as bar:
+        for done, item in enumerate(items, before):
+            bar.show(done / total)
+            yield item
+
+
+# ------------------------------------------------------------------------------------------------------ a study
 
 
 class Reporter:
@@ -35,7 +131,7 @@ class Reporter:
             return
         columns = (
             TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("left  {task.fields[last]}"),
+            TextColumn("left  {task.fields[last]}", markup=False),
         )  # fmt: skip
         with Progress(*columns, console=self.console) as self._bar:
             self._task = self._bar.add_task(self.title, total=total, completed=done, last="")
@@ -47,9 +143,20 @@ class Reporter:
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, advance=1, last=result)
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+        else:
+            self._line(f"{which}: {result}", SECONDS_BETWEEN_LINES)
+
+    def going_on(self, words: str) -> None:
+        """Show how far an unfinished trial is."""
+        if self._bar is not None:
+            self._bar.update(self._task, last=words)
+        else:
+            self._line(words, SECONDS_BETWEEN_SHARES)
+
+    def _line(self, words: str, seconds: float) -> None:
+        if time.monotonic() - self._last_line >= seconds:
             self._last_line = time.monotonic()
-            self.say(f"{self._done} of {self._total} trials; {which}: {result}")
+            self.say(f"{self._done} of {self._total} trials; {words}")
 
 
 def in_short(trial: xr.Dataset) -> str:

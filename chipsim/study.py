@@ -16,7 +16,7 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,14 +28,16 @@ from chipsim import results, workers
 from chipsim.checkpoint import versions_in
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.factor import Factor, suggest
-from chipsim.files import cannot_write, remove_leftovers
-from chipsim.progress import Reporter, in_short
+from chipsim.files import PART, cannot_write, remove_leftovers
+from chipsim.progress import Reporter, in_short, told_in
 from chipsim.quantity import canonical_json
 from chipsim.results import Manifest, Value
 from chipsim.schema import DIMENSIONS
 
 CHIPS = 5  # unless asked otherwise
 CHIPS_PER_SEED = 1000
+LISTEN = 2.0
+"""How long nothing may finish before unfinished trials are asked how far they are [s]."""
 R = TypeVar("R")
 
 
@@ -393,7 +395,7 @@ def _collect(
 ) -> None:
     """Store each trial as it finishes, and forget it; one that does not fit beside those stored is a failure."""
     failed: BaseException | None = None
-    for future in concurrent.futures.as_completed(list(futures)):
+    for future in _as_completed(futures, place.out, reporter):
         point = futures[future]
         if future.cancelled():
             continue
@@ -411,6 +413,32 @@ def _collect(
         reporter.finished(results.describe(point), in_short(trial))
     if failed is not None:
         raise _readable(failed)
+
+
+def _as_completed(
+    futures: Iterable[concurrent.futures.Future[R]], out: Path, reporter: Reporter
+) -> Iterator[concurrent.futures.Future[R]]:
+    """Yield futures as they finish, and show meanwhile how far a trial is."""
+    waiting = {*futures}
+    while waiting:
+        done, waiting = concurrent.futures.wait(waiting, LISTEN, concurrent.futures.FIRST_COMPLETED)
+        yield from done
+        if not done and (words := _last_words(out)):
+            reporter.going_on(words)
+
+
+def _words_path(checkpoint: Path) -> Path:
+    """Where the trial of a checkpoint says how far it is: a leftover, should it be killed."""
+    return checkpoint.with_name(f".{checkpoint.stem}.progress{PART}")
+
+
+def _last_words(out: Path) -> str:
+    """What an unfinished trial said last."""
+    said = [(0.0, "")]
+    for file in results.trials_folder(out).glob(f".*.progress{PART}"):
+        with contextlib.suppress(OSError):  # it has finished
+            said.append((file.stat().st_mtime, file.read_text(encoding="utf-8")))
+    return max(said)[1]
 
 
 def _without_chip(point: Mapping[str, Value]) -> dict[str, Value]:
@@ -456,7 +484,9 @@ def _perform(
     study_trial: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value], threads: int
 ) -> xr.Dataset:
     """Run one trial, check its result, and give it the attributes of its file."""
-    return _guarded(f"the trial at {results.describe(point)}", _measure, study_trial, trial, identity, point, threads)
+    which, words = results.describe(point), trial.checkpoint and _words_path(trial.checkpoint)
+    with told_in(words, which):
+        return _guarded(f"the trial at {which}", _measure, study_trial, trial, identity, point, threads)
 
 
 def _measure(

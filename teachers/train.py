@@ -13,18 +13,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from chipsim.checkpoint import EVERY, Checkpoint
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
+from chipsim.progress import Bar
 from chipsim.streams import stream
 from teachers import store as teacher_store
 from teachers.augment import augment
@@ -35,7 +34,6 @@ from teachers.store import TeacherStoreWarning
 from teachers.targets import CALIBRATION_SAMPLES, Epoch, Teacher, chunk
 
 RECIPE_VERSION = 2  # raise it with any change here or in models.py that changes the weights of a seed
-QUIET_SECONDS = 2.0  # a training that is over sooner shows no progress bar
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what PyTorch's Adam remembers of a parameter
 
 
@@ -182,7 +180,8 @@ def _fit(
     checkpoint: Checkpoint | None = None,
 ) -> Teacher:
     device, threads = checked_device(settings.device), settings.threads or cores()
-    with _seeded(seed, device), torch_threads(threads), exact(device), _Bar(progress, settings.epochs) as bar:
+    title = f"training the teacher, {settings.epochs} epochs"
+    with _seeded(seed, device), torch_threads(threads), exact(device), Bar(title, progress) as bar:
         stack = model.build().to(device)
         optimiser = torch.optim.AdamW(stack.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         fit = _Fit(stack, optimiser, data, seed, settings, bar, checkpoint)
@@ -226,7 +225,7 @@ class _Fit:
     data: Dataset
     seed: int
     settings: Settings
-    bar: "_Bar"
+    bar: Bar
     checkpoint: Checkpoint | None
     history: list[Epoch] = field(default_factory=list)
     chosen: int = 0
@@ -358,30 +357,6 @@ def _accuracy(stack: Stack, split: Split, size: int, device: torch.device) -> fl
         logits = stack(torch.from_numpy(split.inputs[chosen]).to(device))
         right.append(logits.argmax(1).cpu().numpy() == split.labels[chosen])
     return float(np.concatenate(right).mean())
-
-
-class _Bar:
-    """A progress bar on stderr that appears when a training takes longer; never without a terminal."""
-
-    def __init__(self, wanted: bool, epochs: int) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(console=console, disable=not (wanted and console.is_terminal), transient=True)
-        self._task = self._progress.add_task(f"training the teacher, {epochs} epochs", total=1.0)
-        self._begin, self._shown = time.monotonic(), False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shown:
-            self._progress.stop()
-
-    def show(self, share: float) -> None:
-        """Report that `share` of the training is done."""
-        if not self._shown and time.monotonic() - self._begin > QUIET_SECONDS:
-            self._progress.start()
-            self._shown = True
-        self._progress.update(self._task, completed=share)
 
 
 def _keep(recipe: dict[str, Any], teacher: Teacher) -> bool:

@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 
 from chipsim.errors import ParameterError
-from chipsim.loop import SGD, Adam, Optimiser, with_progress
+from chipsim.loop import SGD, Adam, Optimiser
 
 Array = NDArray[np.float64]
 
@@ -86,10 +86,3 @@ def test_optimisers_edit_nothing(optimiser: Optimiser) -> None:
 def test_impossible_optimisers_are_refused(kind: type[Optimiser], fields: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=f"{kind.__name__}.{next(iter(fields))} = .* is outside its valid range"):
         kind(**fields)
-
-
-@pytest.mark.parametrize("shown", [True, False])
-def test_progress_passes_every_batch_on(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(with_progress(iter("abc"), 3, "learning", shown)) == ["a", "b", "c"]
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    assert list(with_progress(iter("abc"), 3, "learning", shown)) == ["a", "b", "c"]

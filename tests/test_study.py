@@ -187,6 +187,16 @@ def test_one_job_two_jobs_and_threads_give_the_same_dataset(
         assert opened.identical(one)
 
 
+def test_a_trial_says_how_far_it_is(
+    toy: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("chipsim.study.LISTEN", 0.1)
+    monkeypatch.setenv("TOY_SECONDS", "2")
+    run(toy, out=tmp_path / "a.h5", chips=1, factors={"sigma": [0.5]})
+    assert "toy: 0 of 1 trials; 0% of the toy's sleep (chip 0, sigma 0.5, rule online)\n" in capsys.readouterr().err
+    assert not [*tmp_path.glob("*/.*.progress*")]
+
+
 def test_trials_depend_on_the_chip_and_the_seed(
     toy: Study, threads: concurrent.futures.Executor, tmp_path: Path
 ) -> None:

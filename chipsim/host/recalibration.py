@@ -15,8 +15,9 @@ from chipsim.devices import Ideal
 from chipsim.encoders import Analog
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
-from chipsim.loop import SGD, Controller, with_progress
+from chipsim.loop import SGD, Controller
 from chipsim.probe import variable
+from chipsim.progress import with_progress
 from chipsim.quantity import canonical_json
 from chipsim.schema import DIMENSIONS
 from chipsim.writers import Direct, Writer

@@ -20,8 +20,9 @@ from chipsim.engines.torch import channels_last
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
 from chipsim.host.normalisation import Normalised
-from chipsim.loop import Adam, Controller, Optimiser, with_progress
+from chipsim.loop import Adam, Controller, Optimiser
 from chipsim.probe import variable
+from chipsim.progress import with_progress
 from chipsim.quantity import canonical_json
 from chipsim.schema import DIMENSIONS
 from chipsim.streams import noise_key, stream, uniforms
@@ -158,9 +159,10 @@ def trained(
             checkpoint.save((host.snapshot(), losses, writes, clipped))
 
     for epoch in range(len(losses), epochs):
-        order = stream(seed, "host", epoch).permutation(len(labels))[host.done - epoch * len(labels) :]
-        firsts = range(0, len(order), batch)
-        starts = with_progress(firsts, len(firsts), f"training, epoch {epoch + 1} of {epochs}", progress)
+        before = host.done - epoch * len(labels)
+        order = stream(seed, "host", epoch).permutation(len(labels))[before:]
+        title, total = f"training, epoch {epoch + 1} of {epochs}", math.ceil(len(labels) / batch)
+        starts = with_progress(range(0, len(order), batch), total, title, progress, before // batch)
         chosen = (order[start : start + batch] for start in starts)
         for count, size in pieces(len(order), batch, save if checkpoint else None):
             host.run(samples, labels, chosen, count, size)

@@ -10,6 +10,7 @@ import numpy as np
 import threadpoolctl
 import xarray as xr
 
+from chipsim.progress import with_progress
 from chipsim.quantity import Parameters, quantity
 from chipsim.streams import stream
 from chipsim.study import Factor, Settings, Study, Trial
@@ -38,7 +39,8 @@ def trial(trial: Trial) -> xr.Dataset:
     mark(f"start-{trial.chip}-{trial.point['sigma']}-{trial.point['rule']}")
     if os.environ.get("TOY_FAIL") == f"{trial.chip}-{trial.point['sigma']}":
         raise ValueError("the toy broke")
-    time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+    for _ in with_progress(range(2), 2, "the toy's sleep", False):
+        time.sleep(float(os.environ.get("TOY_SECONDS", "0")) / 2)
     mark(f"end-{trial.chip}-{trial.point['sigma']}-{trial.point['rule']}")
     rng = stream(trial.settings.seed, "toy", trial.chip)
     matrix = rng.standard_normal((300, 300))
