@@ -104,8 +104,11 @@ class Twin:
 
     @property
     def each(self) -> Tensor:
-        """Inputs of every step [steps, batch, size]."""
-        return self.inputs.expand(self.window, -1, -1)
+        """Inputs of every step [steps, batch, size], in the dtype that products round them to anyway: half the bytes in
+        mixed precision, of the drives that they make too.
+        """
+        factors = (*self.hidden, self.readout)[0].factors
+        return self.inputs.to(factors or self.inputs.dtype).expand(self.window, -1, -1)
 
     def shown(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Return the sums of the read-outs as the chip showed them, [batch, outputs], with the gradient of the twin's
