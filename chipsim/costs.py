@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from chipsim import rules, writers
 from chipsim.arrays import AnyArray, namespace, to_numpy
-from chipsim.deployment import BATCH, Batch, Deployment, Samples
+from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
 from chipsim.loop import SGD, Adam
@@ -306,16 +306,14 @@ class _Counter:
 
     def present(self, deployment: Deployment, inputs: Array, labels: NDArray[np.integer]) -> Array:
         """Present samples; return how many of them found their class [chips]."""
-        hits = np.zeros(self.chips)
-        for first in range(0, len(inputs), BATCH):
-            part, values = slice(first, first + BATCH), list[AnyArray]()
-            batch = Batch(inputs=inputs[part], numbers=range(len(inputs))[part])
-            deployment.run(
-                [batch], count=1, size=len(batch.inputs), purpose="present", watch=Watch(see=self.see),
-                on_window=values.append,
-            )  # fmt: skip
-            shown = to_numpy(values[0]).reshape(self.chips, len(batch.inputs), -1)
-            hits += (shown.argmax(axis=-1) == labels[part]).sum(axis=-1)
+        classes: list[Array] = []
+
+        def classify(value: AnyArray) -> None:
+            shown = to_numpy(value)
+            classes.append(shown.argmax(axis=-1).reshape(self.chips, -1))
+
+        deployment.run_all(inputs, purpose="present", watch=Watch(see=self.see), on_window=classify)
+        hits: Array = (np.concatenate(classes, axis=1) == labels).sum(axis=1)
         return hits
 
     def see(self, index: int, first: int, state: StageState) -> bool:

@@ -535,6 +535,24 @@ class Deployment:
             on_window=on_window,
         )
 
+    def run_all(
+        self, inputs: Array, *, first: int = 0, purpose: str, watch: Watch | None = None, on_window: OnWindow
+    ) -> None:
+        """Present samples [samples, inputs], the first of number `first`: full batches in one run, the rest in another,
+        since those of a run are alike.
+        """
+        full = len(inputs) // BATCH * BATCH
+        for rows, number, size in ((inputs[:full], first, BATCH), (inputs[full:], first + full, len(inputs) - full)):
+            starts = range(0, len(rows), size or 1)
+            self.run(
+                (Batch(inputs=rows[s : s + size], numbers=range(number + s, number + s + size)) for s in starts),
+                count=len(starts),
+                size=size,
+                purpose=purpose,
+                watch=watch,
+                on_window=on_window,
+            )
+
     def encoded(self, batch: Batch, purpose: str) -> Array:
         """Return what drives the rows of the first array, [batch, inputs] or [steps, batch, inputs]; on every chip the
         same.
@@ -594,24 +612,13 @@ class Deployment:
     ) -> None:
         readout = self.chip.design.readout
         scale = readout.unit_drive * self.window
-        full = len(inputs) // BATCH * BATCH
 
         def keep(v: AnyArray) -> None:
             values.append((v - readout.rest) / scale)
             bar.show(min(1.0, BATCH * len(values) / len(inputs)))
 
         with Bar(f"presenting {len(inputs)} samples", shown=True) as bar:
-            for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
-                offset = first if size == BATCH else first + full
-                starts = range(0, len(rows), size or 1)
-                self.run(
-                    (Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts),
-                    count=len(starts),
-                    size=size,
-                    purpose="present",
-                    watch=watch,
-                    on_window=keep,
-                )
+            self.run_all(inputs, first=first, purpose="present", watch=watch, on_window=keep)
 
     def predict(self, inputs: ArrayLike, *, first: int = 0) -> NDArray[np.intp]:
         """Return the class of the largest read-out value for each sample."""

@@ -26,6 +26,7 @@ from chipsim.arrays import namespace, to_numpy
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_over_time import DAY, DEVICES, design
+from studies.methods import recalibrate
 from studies.reference_teacher import (
     FASHION_FIRST,
     JUDGED,
@@ -45,8 +46,6 @@ THEN = "gain then "
 REMEDIES = (
     "none", "gain", "reprogram", "recalibrate", "relearn", THEN + "recalibrate", THEN + "relearn",
 )  # fmt: skip
-ROUNDS = 8
-"""Rounds of recalibration at least, which share the samples."""
 
 _measured: dict[tuple[object, ...], tuple[float, float]] = {}
 """Accuracies on day 0 and after the wait that this process knows: remedies share them."""
@@ -66,10 +65,7 @@ def remedied(snn: cs.Deployment, remedy: str, found: Taught, settings: Settings,
             snn.write(layer, rewritten)
         return 0
     if step == "recalibrate":
-        rounds = max(ROUNDS, epochs)
-        inputs = found.data.train.take(max(2, samples * epochs // rounds)).inputs
-        cs.recalibrate(snn, inputs, rounds=rounds, progress=False)
-        return len(inputs) * rounds
+        return recalibrate(snn, found.data.train.take(samples), epochs)
     if step == "relearn":
         targets = found.teacher.targets(
             found.data.train, percentile=float(options["percentile"]), samples=samples, seed=seed

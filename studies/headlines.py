@@ -1,20 +1,22 @@
 """What does every paper's method reach here, beside what it published and beside its own ANN?
 
-One case for each method that a laptop finishes, on a chip without variation, noise and levels, most with a mark to
-reach; and the published networks themselves. Each chip starts from its own random weights, at most HEADROOM times which
-its cells can hold, and trains with the case's method; its ANN has the same layers and a seed of its own for each chip.
-`epochs` and `samples` cut a case short. A trial that was interrupted goes on from minutes before, and its wall time is
-that of the rest.
+One or two cases for each method that a laptop finishes, on a chip without variation, noise and levels, four of them
+with a mark to reach; and the published networks themselves. Each chip starts from its own random weights, at most
+HEADROOM times which its cells can hold, and trains with the case's method; its ANN has the same layers and a seed of
+its own for each chip. `epochs` and `samples` cut a case short. A trial that was interrupted goes on from minutes
+before, and its wall time is that of the rest.
 
 Where this is not as published: Adam trains all, where Lee et al. have gradient descent with weight decay; dropout
 stands before the read-outs of tandem learning alone, of a share of its own in the scaled case; images are cropped and
-mirrored as those of the case's ANN; host methods have batch normalisation in the twin, which Lee et al. and Wu et al.
-(2019) do not have, and Kheradpisheh et al. in convolutions alone; pooling is linear; read-outs neither leak nor spike,
-where those of Lee et al. leak and those of Kheradpisheh et al. count spikes, whose squared error they take; the neurons
-of the latter have a hard reset, here a soft one; targets of Local Tandem Learning are scaled by the ANN once, not batch
-by batch, and its learning rates are relative to the weights; spike-based back-propagation has biases, and its scaled
-case Poisson inputs of twice the published rate. What is published was recalled, not looked up, but for spike counts
-(98.40) and proxy learning (94.56), which stand in the abstracts.
+mirrored as those of the case's ANN, in proxy learning not at all; inputs are not negative, where Yang et al. have, and
+Lee et al. on CIFAR-10, images less their mean; host methods have batch normalisation in the twin, which Lee et al. and
+Wu et al. (2019) do not have, and Kheradpisheh et al. in convolutions alone; pooling is linear; read-outs neither leak
+nor spike, where those of Lee et al. leak and those of Kheradpisheh et al. count spikes, whose squared error they take;
+the neurons of the latter have a hard reset, here a soft one; targets of Local Tandem Learning are scaled by the ANN
+once, not batch by batch, and its learning rates are relative to the weights; spike-based back-propagation has biases,
+and its scaled case Poisson inputs of twice the published rate. What is published was recalled, or read in another
+paper's table (93.20), not looked up, but for spike counts (98.40) and proxy learning (94.56), which stand in the
+abstracts.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ three dies and 2,000 images, for 32C3-64C3s2-128C3s2-256-10: each is the best of
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import chipsim as cs
 from chipsim.circuits import Circuit
@@ -24,7 +25,7 @@ from teachers.datasets import Split
 
 LEAKY = cs.LIF()
 ROUNDS = 8
-"""Rounds of recalibration at least, which share the learning samples."""
+"""Rounds of recalibration at least; all present the same samples, so few that they add up to those of learning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +124,16 @@ def _perturbed(lesson: Lesson) -> object:
     )
 
 
-def _recalibrated(by: str) -> Callable[[Lesson], object]:
-    def train(lesson: Lesson) -> object:
-        rounds = max(ROUNDS, lesson.epochs)
-        inputs = lesson.samples.inputs[: max(2, len(lesson.samples) * lesson.epochs // rounds)]
-        return cs.recalibrate(lesson.snn, inputs, by=by, rounds=rounds, progress=False)  # type: ignore[arg-type]
+def recalibrate(snn: cs.Deployment, samples: Split, epochs: int, by: Literal["column", "layer"] = "column") -> int:
+    """Recalibrate a chip with about as many presentations as `epochs` passes over `samples`; return how many."""
+    rounds = max(ROUNDS, epochs)
+    inputs = samples.inputs[: max(2, len(samples) * epochs // rounds)]
+    cs.recalibrate(snn, inputs, by=by, rounds=rounds, progress=False)
+    return len(inputs) * rounds
 
-    return train
+
+def _recalibrated(by: Literal["column", "layer"]) -> Callable[[Lesson], object]:
+    return lambda lesson: recalibrate(lesson.snn, lesson.samples, lesson.epochs, by)
 
 
 def unit_outputs(network: cs.Network, teacher: Teacher) -> cs.Network:

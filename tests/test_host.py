@@ -395,14 +395,17 @@ def test_the_units_and_gains_of_circuits_change_nothing_but_the_units_of_weights
     plain, other = UNITS[circuit]
     gains = [2.5, 2.5, 0.7]
     lesson, snns = Lesson.draw(), (deployed(plain), deployed(other, readout=GAINED))
-    np.testing.assert_allclose(*(snn.outputs(lesson.inputs) for snn in snns), rtol=1e-9)
+    before = [snn.outputs(lesson.inputs) for snn in snns]
+    np.testing.assert_allclose(*before, rtol=1e-9)
     if batch_norm:  # an optimiser that sees no scale, since weights are normalised
         for snn in snns:
             train_in_the_loop(
                 snn, lesson, method=method, optimiser=cs.Adam(lr=0.01, relative=True), batch=5, epochs=2,
                 batch_norm=True, progress=False,
             )  # fmt: skip
-        np.testing.assert_allclose(*(snn.outputs(lesson.inputs) for snn in snns), rtol=1e-3)
+        after = [snn.outputs(lesson.inputs) for snn in snns]
+        np.testing.assert_allclose(*after, rtol=1e-3)
+        assert np.abs(after[0] - before[0]).max() > 0.1 * np.abs(before[0]).max()
         return
     for gain, ours, theirs in zip(gains, *(updated(snn, lesson, method) for snn in snns), strict=True):
         assert np.abs(ours).max() > 1e-4

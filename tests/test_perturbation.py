@@ -10,10 +10,10 @@ import chipsim as cs
 from chipsim import writers
 from chipsim.arrays import to_numpy
 from chipsim.engines import Brian, Engine, Torch, Watch, Window
-from chipsim.errors import ParameterError
+from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.perturbation import _Perturbing
 from chipsim.streams import stream
-from chipsim.writers import Writer
+from chipsim.writers import PulseWriter, Writer
 
 FAST = Torch(dtype="float64", device="cpu", compile=False)
 
@@ -51,15 +51,19 @@ def test_a_change_is_the_slope_along_the_perturbation(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("writer", writers.ALL, ids=lambda kind: kind.__name__)
-def test_a_perturbation_is_taken_back_whoever_writes_it(writer: type[Writer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_controller_takes_a_perturbation_back_whoever_writes(
+    writer: type[Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells follow as far as the writer takes them: those that it looks at all the way, about."""
     design = cs.ChipDesign(device=cs.ECRAM_MO_KIM_2019, pair="reference", circuit=cs.IF(soft_reset=True), headroom=1.0)
     chip = cs.fabricate(design, seed=0)
     snn = cs.deploy(cs.Network.random((5, 8, 3), seed=0), chip, window=4, engine=FAST)
     before = [to_numpy(cells.copied().wanted) for cells in snn.cells]
-    tried, learn = [], _Perturbing._learn
+    tried, shown, learn = [], [], _Perturbing._learn
 
     def noted(host: _Perturbing, *arguments: Any) -> None:
         tried.append([to_numpy(cells.copied().wanted) for cells in snn.cells])
+        shown.append([snn.weights(layer).copy() for layer in range(2)])
         learn(host, *arguments)
 
     monkeypatch.setattr(_Perturbing, "_learn", noted)
@@ -72,6 +76,23 @@ def test_a_perturbation_is_taken_back_whoever_writes_it(writer: type[Writer], mo
         most = float(snn.arrays[layer].w_max)
         for aimed, found in ((wanted + far, tried[0]), (wanted - far, tried[1])):
             np.testing.assert_allclose(found[layer], np.clip(aimed, -most, most), atol=1e-12)
+        np.testing.assert_allclose(to_numpy(cells.wanted), wanted, atol=1e-12)
+        moved = float(np.median((shown[0][layer] - shown[1][layer]) / (2 * far)))
+        left = float(np.median(abs(snn.weights(layer) - wanted) / abs(far)))
+        if issubclass(writer, PulseWriter):
+            assert 0 < moved < 0.5
+        else:
+            assert moved == pytest.approx(1.0, abs=0.1)
+            assert left < 0.5
+
+
+def test_after_divergence_no_perturbation_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    snn = deployed(5, 8, 3)
+    before = [to_numpy(cells.copied().wanted) for cells in snn.cells]
+    monkeypatch.setattr("chipsim.host.perturbation.functional.cross_entropy", lambda *_: torch.tensor(np.inf))
+    with pytest.raises(ChipsimError, match="diverged"):
+        cs.perturb_in_the_loop(snn, lesson(), size=0.1, progress=False)
+    for wanted, cells in zip(before, snn.cells, strict=True):
         np.testing.assert_allclose(to_numpy(cells.wanted), wanted, atol=1e-12)
 
 

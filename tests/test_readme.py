@@ -160,6 +160,20 @@ def test_learning_from_random_weights_is_what_is_stored():
         np.testing.assert_allclose(found, [float(value) for value in reached], atol=0.0051)
 
 
+def test_convolutions_from_random_weights_learn_what_is_stored():
+    form = r"online ([\d., ]+) %[^;]*?offline ([\d., ]+) %.*teacher ([\d.]+) %"
+    for start, name, digits, epochs in (
+        ("The same with 32C3-64C3s2-128C3s2-256-10, one seed", "cnn", 2, [-1]),
+        ("The same with a VGG-11 of quarter width, one seed", "vgg11_quarter", 1, range(5)),
+    ):
+        found = 100 * result(f"ltl_from_scratch_{name}").squeeze("chip")[["accuracy", "teacher"]]
+        online, offline, teacher = re.search(form, row(start)[0]).groups()
+        for trained, said in (("online", online), ("offline", offline)):
+            own = found.sel(form=trained)
+            reached = ", ".join(f"{value:.{digits}f}" for value in own.accuracy.values[epochs])
+            assert (said, float(teacher)) == (reached, pytest.approx(float(own.teacher), abs=0.0501)), name
+
+
 APPROACHES = {
     "LTL offline": "ltl-offline",
     "LTL with a trace": "ltl-trace",
@@ -182,15 +196,18 @@ APPROACHES = {
 
 
 def test_the_comparison_of_all_approaches_is_what_is_stored():
-    found = accuracy("learning_rules_compared").isel(pace=0).sel(stage="after")
+    both = accuracy("learning_rules_compared").isel(pace=0)
+    before, found = both.sel(stage="before"), both.sel(stage="after")
     assert sorted(APPROACHES.values()) == sorted(found.approach.values)
     for name, approach in APPROACHES.items():
         cells = row(name, "# Which way of learning wins a chip back?")
         said = [float(number) for number in re.findall(r"[\d.]+", " ".join(cells))]
-        for sigma, (mean, low, high, worst, _) in ((0.3, said[:5]), (0.5, said[5:])):
+        ideal = float(before.sel(approach=approach, sigma=0).mean())
+        for sigma, (*numbers, yielded) in ((0.3, said[:5]), (0.5, said[5:])):
             learned = found.sel(approach=approach, sigma=sigma)
-            stored = [float(learned.mean()), *(float(interval(learned)[end]) for end in ("low", "high"))]
-            np.testing.assert_allclose([*stored, float(learned.min())], [mean, low, high, worst], atol=0.0501)
+            stored = [learned.mean(), *interval(learned).values(), learned.min()]
+            np.testing.assert_allclose([float(value) for value in stored], numbers, atol=0.0501)
+            assert (learned >= ideal - 1 - 1e-9).sum() == yielded
 
 
 def test_the_small_networks_comparison_is_what_is_stored():

@@ -38,7 +38,8 @@ def perturb_in_the_loop(
 
     L: cross-entropy of softmax(outputs) against the labels of a batch, which is presented twice, with noise of its own
     each time. Each perturbation is a write like any other, with the device's noise, and clipped like any other; on
-    cells with levels a perturbation below the distance of two levels moves some of them only, while all take the slope.
+    cells with levels a perturbation below the distance of two levels moves some of them only, while all take the slope;
+    pulses that nobody checks move cells by something else, and leave some of it behind.
     size: in weights, relative to the root mean square of an array's weights at the start; the gradient of each array is
     scaled alike. Other arguments and what is returned: as `train_in_the_loop`. Raises ParameterError for arguments out
     of range, arrays of zeros and several chips; ChipsimError when the loss is not finite. Source: simultaneous
@@ -50,7 +51,7 @@ def perturb_in_the_loop(
     labels = checked_labels(deployment, samples, batch, epochs)
     host = _Perturbing(deployment, writer, optimiser, epochs * len(labels), size, seed)
     parts = {"writer": writer, "optimiser": optimiser}
-    return trained(host, samples, batch, epochs, seed, progress, on_epoch).assign_attrs(
+    return trained(host, samples, labels, batch, epochs, seed, progress, on_epoch).assign_attrs(
         {name: canonical_json(part) for name, part in parts.items()}, method="weight perturbation", size=size
     )
 
@@ -116,8 +117,12 @@ class _Perturbing(Trainer):
             return
         plus, minus = self.losses
         if not math.isfinite(plus + minus):
+            for index, weights in enumerate(self.wanted):
+                self._bring(index, weights)
             raise ChipsimError(f"training diverged after {self.done / self.total:.0%}; take a smaller lr or size")
         self.losses, self.loss = [], self.loss + 0.5 * (plus + minus) * len(labels)
+        controller, progress = self.controller, self.first / self.total
         for index, (signs, size) in enumerate(zip(self.signs, self.sizes, strict=True)):
-            self._bring(index, self.wanted[index])
-            self.controller.write(index, (plus - minus) / (2 * size) * signs, self.first / self.total)
+            slope = (plus - minus) / (2 * size) * signs
+            controller.states[index], change = controller.optimiser.step(controller.states[index], slope, progress)
+            self._bring(index, self.wanted[index] + change)

@@ -1,7 +1,6 @@
 """recalibrate(): gains and offsets of the columns, so that a chip's rates spread as those of a nominal chip do."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chipsim.arrays import AnyArray, like, to_numpy
 from chipsim.chip import fabricate
-from chipsim.deployment import Batch, Deployment, deploy
+from chipsim.deployment import Deployment, deploy
 from chipsim.devices import Ideal
 from chipsim.encoders import Analog
 from chipsim.engines import StageState, Watch
@@ -23,7 +22,6 @@ from chipsim.schema import DIMENSIONS
 from chipsim.writers import Direct, Writer
 
 Array = NDArray[np.float64]
-BATCH = 128
 CONSTANT = 1e-6
 """Spread of rates below which a column counts as one that never changes: what rounding leaves of it."""
 LIMIT = 2.0
@@ -130,16 +128,7 @@ def _measured(deployment: Deployment, inputs: Array, first: int) -> list[Moments
             total += [by_column.sum((0, 2)), (by_column**2).sum((0, 2))]
         counts[:] = [0.0] * len(counts)
 
-    full = len(inputs) // BATCH * BATCH
-    for rows, size in ((inputs[:full], BATCH), (inputs[full:], len(inputs) - full)):
-        offset = first if size == BATCH else first + full
-        starts = range(0, len(rows), size or 1)
-        batches: Iterator[Batch] = (
-            Batch(inputs=rows[s : s + size], numbers=range(offset + s, offset + s + size)) for s in starts
-        )
-        deployment.run(
-            batches, count=len(starts), size=size, purpose="recalibrate", watch=Watch(see=see), on_window=gather
-        )
+    deployment.run_all(inputs, first=first, purpose="recalibrate", watch=Watch(see=see), on_window=gather)
     found = []
     for total, layer in zip(sums, layers, strict=True):
         mean, square = total / (len(inputs) * layer.neurons / layer.wiring.columns)

@@ -85,7 +85,7 @@ def train_in_the_loop(
             "seed": int(seed), "samples": fingerprint(samples.inputs, samples.inputs[:batch], labels),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **run})
-    return trained(host, samples, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)
+    return trained(host, samples, labels, batch, epochs, seed, progress, on_epoch, kept).assign_attrs(made_by)
 
 
 class Trainer(ABC):
@@ -139,6 +139,7 @@ def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs:
 def trained(
     host: Trainer,
     samples: Samples,
+    labels: NDArray[np.int64],
     batch: int,
     epochs: int,
     seed: int,
@@ -147,7 +148,6 @@ def trained(
     checkpoint: Checkpoint | None = None,
 ) -> xr.Dataset:
     """Show all samples to a trainer, epoch after epoch, each in an order of its own; return loss and writes."""
-    labels = checked_labels(host.deployment, samples, batch, epochs)
     losses, writes = np.zeros(0), np.zeros((0, len(host.controller.writes)))
     clipped = writes
     if checkpoint is not None and (found := checkpoint.load((host.snapshot(), losses, writes, clipped))) is not None:
