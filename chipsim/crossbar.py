@@ -128,6 +128,8 @@ class Crossbar:
         if self.pair == "reference":
             plus = xp.ones_like(plus)
         turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
+        if self.pair == "minimum":
+            turns = turns * 2  # of a cell that was seen at 0 nobody knew the read path
         for corrected in turns if first or self.pair == "minimum" else turns[:1]:
             seen = self._amplified(self._met("read", self._met("programme", targets), on_average=True))
             aim = xp.flip(seen, axis=0) + signed
@@ -224,7 +226,11 @@ class Crossbar:
         return g if self.wired is None else g * self.wired[0] + self.wired[1]
 
     def alone(self, cells: Cells, time: Any) -> AnyArray:
-        """Conductances [2, rows, columns] of the cells at `time` [s], wires aside."""
+        """Conductances [2, rows, columns] of the cells at `time` [s] that a read sees, wires aside."""
+        return self._read(self._aged(cells, time))
+
+    def _aged(self, cells: Cells, time: Any) -> AnyArray:
+        """Conductances [2, rows, columns] that the device has at `time` [s], before any effect where it ages."""
         g, device = cells.g, self.device
         if device.ages:
             age = time - cells.written
@@ -232,8 +238,11 @@ class Crossbar:
             g = device.aged(g, cells.target, cells.drawn, age)
             if self.slow is not None:
                 g = namespace(g).clip(g + device.slow(g, cells.target, age, self.step) * self.slow, min=0.0)
-            g = self._met("programme", g)
-        return self._met("read", g)
+        return g
+
+    def _read(self, g: AnyArray) -> AnyArray:
+        """Conductances [2, rows, columns] that a read sees of those that the device has."""
+        return self._met("read", self._met("programme", g) if self.device.ages else g)
 
     def weights(self, cells: Cells, time: Any) -> AnyArray:
         """Effective weights [rows, columns] at `time` [s]: the differences of the pairs over g_scale, times what is
@@ -264,13 +273,17 @@ class Crossbar:
         columns = [part for part in every if part is not None]
         if not (noisy or columns or self.device.fluctuates):
             return None
-        g = self.alone(cells, time)
-        of_cells = sum((effect.variance(g, self.device.g_max) for effect in noisy), start=g[..., :1, :1] * 0.0)
-        if self.device.fluctuates:
-            of_cells = of_cells + self.device.variance(g, cells.target, self.step)
+        device, stands = self.device, self._aged(cells, time)
+        g = self._read(stands)
+        of_cells = sum((effect.variance(g, device.g_max) for effect in noisy), start=g[..., :1, :1] * 0.0)
         for effect, frozen in self.effects:
             if effect.cuts:
                 of_cells = of_cells * effect.read(g * 0.0 + 1.0, frozen)
+        if device.fluctuates:
+            of_device, little = device.variance(stands, cells.target, self.step), device.g_max / 1024
+            if self.effects:  # which pass on a little more as they pass on the noise
+                of_device = of_device * ((self._read(stands + little) - g) / little) ** 2
+            of_cells = of_cells + of_device
         if self.wired is not None:  # to first order
             of_cells = of_cells * self.wired[0] ** 2
         found = self._amplified((of_cells[0] + of_cells[1]) / self.g_scale / self.g_scale, power=2)

@@ -109,13 +109,13 @@ NOTHING = Avoid()
 def place(network: Network, design: ChipDesign, avoid: Avoid = NOTHING) -> Placement:
     """Place a network on a chip: layer after layer on the next free tiles and neurons, but for those to avoid.
 
-    A hidden weight becomes w = swing / (v_unit gain) W c_below / c, so that a teacher activation of c (its percentile
-    constant) drives the neuron by one swing from rest to threshold in every step; the read-out's becomes
-    w = W c_below / gain. w_max = headroom x the 99.9 % quantile of the layer's |w|. A bias is shared by
-    max(1, ceil(max |b| / w_max)) rows that are always driven. A convolution is one array, used for one position after
-    another, and every position has neurons of its own; groups stand on tiles of their own. Average pooling and
-    residual addition are summed on the routing side and take no cells: a spike of layer k adds
-    c_k / c of a firing drive to the neuron that it reaches.
+    A hidden weight becomes w = firing_drive / (unit_drive gain) W c_below / c, so that a teacher activation of c (its
+    percentile constant) drives the neuron by the circuit's `firing_drive`, that of a rate of 1 for those that can fire
+    so fast; the read-out's becomes w = W c_below / gain. w_max = headroom x the 99.9 % quantile of the layer's |w|. A
+    bias is shared by max(1, ceil(max |b| / w_max)) rows that are always driven. A convolution is one array, used for
+    one position after another, and every position has neurons of its own; groups stand on tiles of their own. Average
+    pooling and residual addition are summed on the routing side and take no cells: a spike of layer k adds c_k / c of a
+    firing drive to the neuron that it reaches.
     Raises CapacityError when tiles, neurons or read-outs do not suffice.
     """
     placed: list[PlacedLayer] = []

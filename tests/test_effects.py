@@ -27,7 +27,7 @@ from chipsim.effects import (
     StuckCells,
 )
 from chipsim.effects.base import Draw, Frozen
-from chipsim.effects.mismatch import FACTORS, KINDS, log_normal
+from chipsim.effects.mismatch import FACTORS, log_normal
 from chipsim.encoders import Poisson
 from chipsim.engines import Engine, Torch
 from chipsim.engines.base import codes, gridded
@@ -274,10 +274,6 @@ def test_measured_sizes_are_of_what_was_drawn() -> None:
 def test_impossible_effects_are_refused(call: object, sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         call()  # type: ignore[operator]
-
-
-def test_every_kind_of_mismatch_is_known() -> None:
-    assert {*FACTORS, "reset", "cell_gain"} == set(KINDS)
 
 
 @pytest.mark.parametrize("relative_to", ["range", "cell"])

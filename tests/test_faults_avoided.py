@@ -15,6 +15,14 @@ def deployed(*effects, avoid=None, verify=False, device=None, engine=None):
     return cs.deploy(NETWORK, cs.fabricate(design, 1), window=8, avoid=avoid, verify=verify, engine=engine)
 
 
+def reachable(snn, layer):
+    """Pairs with one cell that is stuck at g_max, of which the other may rise until the difference is w."""
+    frozen, wanted = snn._frozen[layer][0], np.asarray(snn.cells[layer].wanted)
+    stuck = np.asarray(frozen["stuck"])
+    at_max = (np.asarray(frozen["level"]) * stuck).max(0) == snn.chip.design.device.g_max
+    return (stuck.sum(0) == 1) & at_max & (np.where(stuck[0] > 0, 1.0, -1.0) * wanted >= 0)
+
+
 def inputs():
     return stream(0, "faults").uniform(0, 2, (40, 12))
 
@@ -63,24 +71,36 @@ def test_the_partner_of_a_stuck_cell_makes_up_for_it_as_far_as_it_can(device) ->
         wanted = ideal.weights(layer)
         errors = [np.abs(each.weights(layer) - wanted) for each in (plain, aware)]
         assert errors[1].mean() < 0.5 * errors[0].mean()
-        frozen = aware._frozen[layer][0]
-        one, w_max = frozen["stuck"].sum(0) == 1, aware.placement.layers[layer].w_max
-        at_max = (frozen["level"] * frozen["stuck"]).max(0) == device.g_max
-        sign = np.where(frozen["stuck"][0] > 0, 1.0, -1.0)
-        reachable = one & at_max & (sign * wanted >= 0)  # the other cell may rise until the difference is w
-        level = 2 * w_max / 63
-        assert (errors[1][reachable] <= level + 1e-12).all()
+        level, made_up = 2 * aware.placement.layers[layer].w_max / 63, reachable(aware, layer)
+        assert (errors[1][made_up] <= level + 1e-12).all()
         assert (errors[1] <= errors[0] + level).all()
 
 
 def test_compensation_holds_while_the_chip_learns() -> None:
     samples = type("Some", (), {"inputs": inputs(), "labels": np.arange(40) % 4})()
-    snn = deployed(cs.StuckCells(rate=0.2), verify=True, engine=cs.Torch(dtype="float64"))
-    cs.learn(snn, samples, rule=cs.Delta(warm_up=2), progress=False, batch=8)
-    error = np.abs(snn.weights(1) - np.asarray(snn.cells[1].wanted))
-    plain = np.asarray(snn._frozen[1][0]["stuck"]).sum(0) == 0
-    np.testing.assert_allclose(error[plain], 0.0, atol=1e-12)
-    assert np.median(error) == pytest.approx(0.0, abs=1e-12)
+    plain, aware = (
+        deployed(cs.StuckCells(rate=0.2), verify=verify, engine=cs.Torch(dtype="float64")) for verify in (False, True)
+    )
+    errors, before = [], np.asarray(aware.cells[1].wanted)
+    for snn in (plain, aware):
+        cs.learn(snn, samples, rule=cs.Delta(warm_up=2), progress=False, batch=8)
+        errors.append(np.abs(snn.weights(1) - np.asarray(snn.cells[1].wanted)))
+    wanted, made_up = np.asarray(aware.cells[1].wanted), reachable(aware, 1)
+    assert np.count_nonzero(wanted[made_up] != before[made_up]) > 3
+    assert (errors[0][reachable(plain, 1)] > 1e-3).all()
+    np.testing.assert_allclose(errors[1][made_up], 0.0, atol=1e-12)
+
+
+def test_it_makes_up_through_the_gain_of_the_cell_that_makes_up() -> None:
+    """Also where that cell was to be at 0, so that the first look at it said nothing of its gain."""
+    snn = deployed(cs.StuckCells(rate=0.2), cs.Mismatch(sigma=0.3, kinds=("cell_gain",)), verify=True)
+    wanted, (frozen, mismatch) = np.asarray(snn.cells[0].wanted), snn._frozen[0]
+    stuck, (plus, minus) = frozen["stuck"][0] > 0, mismatch["cell_gain"]
+    gain, other = np.where(stuck, plus, minus), np.where(stuck, minus, plus)
+    share = (gain - np.abs(wanted) / snn.placement.layers[0].w_max) / other  # of g_max, which the other cell needs
+    made_up = reachable(snn, 0) & (share >= 0) & (share <= 1)
+    assert np.count_nonzero(made_up & (share > 0.1) & (abs(other - 1) > 0.1)) > 3
+    np.testing.assert_allclose(snn.weights(0)[made_up], wanted[made_up], atol=1e-12)
 
 
 @pytest.mark.parametrize("pair", ["minimum", "reference"])

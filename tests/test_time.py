@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import chipsim as cs
-from chipsim.devices import PCM_NANDAKUMAR_2019, RRAM_FALCONE_2025, RRAM_WAN_2022, Device, Pcm
+from chipsim.devices import (
+    PCM_NANDAKUMAR_2019,
+    RRAM_FALCONE_2025,
+    RRAM_WAN_2022,
+    SONOS_AGRAWAL_2022,
+    Device,
+    Pcm,
+)
 from chipsim.devices.curves import PowerLaw
 from chipsim.effects import TelegraphNoise
 from chipsim.engines import Engine
@@ -163,6 +170,30 @@ def test_stuck_cells_stay_stuck_whatever_time_passes() -> None:
     stuck = frozen["stuck"] > 0
     snn.wait(1e6)
     np.testing.assert_array_equal(np.asarray(snn.arrays[0].seen(snn.cells[0], snn.time))[stuck], frozen["level"][stuck])
+
+
+@pytest.mark.parametrize("device", [PCM_NANDAKUMAR_2019, SONOS_AGRAWAL_2022], ids=["pcm", "sonos"])
+def test_effects_pass_on_the_noise_of_cells_as_they_pass_on_their_currents(device: Device) -> None:
+    gains, stuck = cs.Mismatch(sigma=0.3, kinds=("cell_gain",)), cs.StuckCells(rate=0.3)
+    plain, varied, still = deployed(device), deployed(device, gains), deployed(device, stuck)
+
+    def fast(snn: cs.Deployment) -> np.ndarray:
+        """Variance of the weights of the first array."""
+        found = snn.arrays[0].variance(snn.cells[0], snn.time)
+        assert found is not None
+        return np.asarray(found) * float(snn.arrays[0].g_scale) ** 2
+
+    for snn in (plain, varied, still):
+        snn.wait(100.0)
+    (cell_gain,) = (frozen["cell_gain"] for frozen in varied._frozen[0])
+    array, cells = plain.arrays[0], plain.cells[0]
+    g = array.seen(cells, plain.time)
+    own = device.variance(g, cells.target, array.step)
+    assert (own > 0).any()
+    np.testing.assert_allclose(fast(plain), own.sum(0))
+    np.testing.assert_allclose(fast(varied), (own * cell_gain**2).sum(0), rtol=1e-6)
+    (moves,) = (1 - frozen["stuck"] for frozen in still._frozen[0])
+    np.testing.assert_allclose(fast(still), (own * moves).sum(0), rtol=1e-6, atol=1e-30)
 
 
 def test_a_snapshot_goes_back_to_its_time() -> None:

@@ -10,7 +10,8 @@ from chipsim.quantity import quantity
 
 @dataclass(frozen=True, kw_only=True)
 class SpikingCircuit(Membrane, ABC):
-    """A membrane with a comparator: a spike when v > v_threshold, then v := v_reset (hard) or v -= swing (soft).
+    """A membrane with a comparator: a spike when v > v_threshold, then v := v_reset (hard), or the membrane falls by
+    v_threshold - v_reset (soft).
 
     Raises ParameterError when rest or reset is not below the threshold, or a rail cuts them off.
     """

@@ -99,7 +99,7 @@ class Device(Parameters, ABC):
 
     @property
     def pulse_size(self) -> float:
-        """Conductance that a pulse moves an average cell in the middle of its range [S]; 0 for no answer to pulses."""
+        """Conductance that a controller takes a pulse to move any cell by [S]; 0 for no answer to pulses."""
         return 0.0
 
     def check_age(self, age: float) -> None:

@@ -39,15 +39,15 @@ class Curve(Parameters, ABC):
 class Polynomial(Curve):
     """max(0, sum_k powers[k] x^k).
 
-    >>> Polynomial(powers=(1.0, 2.0))(3.0)
-    7.0
+    >>> Polynomial(powers=(1.0, 2.0))(3.0), Polynomial(powers=(-1.0,))(3.0)
+    (7.0, 0.0)
     """
 
     powers: tuple[float, ...]
 
     def __call__(self, x: AnyArray) -> AnyArray:
         value = polynomial(self.powers, x)
-        return value if isinstance(value, float) else namespace(value).clip(value, min=0.0)
+        return max(0.0, value) if isinstance(value, float) else namespace(value).clip(value, min=0.0)
 
 
 @final

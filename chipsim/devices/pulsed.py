@@ -129,7 +129,10 @@ class Pulsed(Device):
 
     @property
     def pulse_size(self) -> float:
-        """Conductance that a pulse moves an average cell at weight 0 [S]; upwards from the middle, if 0 is an end."""
+        """Conductance that a controller takes a pulse to move any cell by [S]: `step` on average, as aihwkit counts its
+        pulses too. What the response and the asymmetry make of it is left out, unless bounds are soft at weight 0
+        itself: then it is a pulse upwards from the middle.
+        """
         mean = math.exp(self.step_spread**2 / 2) if self.log_normal else 1.0
         if self.bottom == 0:
             cell = {"top": np.array(self.top), "bottom": np.array(0.0)}

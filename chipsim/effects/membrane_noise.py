@@ -44,4 +44,4 @@ class MembraneNoise(Effect):
         return {"rms per step, in the membrane's unit": math.sqrt(squares / count)} if count else {}
 
     def stated(self, part: str, circuit: Circuit, device: Device) -> float:
-        return self.sigma * circuit.swing
+        return self.membrane(circuit, circuit.step)

@@ -48,7 +48,8 @@ class Writer(Parameters, ABC):
 @dataclass(frozen=True, kw_only=True)
 class PulseWriter(Writer, ABC):
     """Gives cells pulses, without looking at them and without a copy of the weights: n pulses for a change of n times
-    what a pulse moves an average cell. Of a minimum pair, the minus cell gets as many in the other direction.
+    what a pulse is taken to move a cell. Of a minimum pair, both cells get half as many, in opposite directions: of a
+    change away from 0 only half comes about, since one of them stands at its bound.
 
     most: pulses that a cell gets at most in one write. zero_shift: 0, or how many pairs of pulses, up and down, each
     cell gets at the start, so that it comes to where its steps are equal, which its reference cell then takes for zero

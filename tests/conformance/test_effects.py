@@ -29,6 +29,7 @@ VARIANTS: dict[str, Effect] = {
     "CircuitNoise": CircuitNoise(excess=1e4),  # of one pF alone it changes too few spikes to be seen
     "CircuitNoise that flickers": CircuitNoise(excess=1e4, corner=1e3, window=1.0),
     "MembraneNoise, strong": MembraneNoise(sigma=0.5),
+    "MembraneNoise, of longer steps": MembraneNoise(sigma=0.1, reference=4e-3),
     "ReadNoise of each cell": ReadNoise(sigma=0.1, relative_to="cell"),
     "Converters of rows only": Converters(dac_bits=4, adc_bits=0),
     "Converters of columns only": Converters(dac_bits=0, adc_bits=5, adc_range=3.0),

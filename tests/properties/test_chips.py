@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chipsim.chip import Chip, ChipDesign, fabricate, known_types
 from chipsim.circuits import IF
-from chipsim.devices import RRAM_MILO_2021
+from chipsim.devices import ECRAM_MO_KIM_2019, RRAM_MILO_2021
 from chipsim.effects import DeadNeurons, MembraneNoise, Mismatch, StuckCells
 from chipsim.quantity import canonical_json, from_json
 from chipsim.testing import strategies
@@ -23,6 +23,7 @@ DESIGNS = [
     ChipDesign(**SIZE),
     ChipDesign(circuit=IF(soft_reset=True, v_floor=-1.0), device=RRAM_MILO_2021, **SIZE),
     ChipDesign(effects=(Mismatch(sigma=0.3),), **SIZE),
+    ChipDesign(device=ECRAM_MO_KIM_2019, pair="reference", **SIZE),
     ChipDesign(effects=(StuckCells(rate=0.3), DeadNeurons(rate=0.3), Mismatch(kinds=("reset",))), **SIZE),
     ChipDesign(effects=(MembraneNoise(sigma=0.1), Mismatch(sigma=0.0)), **SIZE),
 ]
@@ -41,7 +42,9 @@ for design, seed in json.load(sys.stdin):
 def digest(chip: Chip) -> str:
     """Hash of everything that the chip draws."""
     found = hashlib.sha256()
-    for bank in (chip.neurons, chip.readouts, *chip.tile(1), *chip.frozen_neurons):
+    for bank in (
+        chip.neurons, chip.readouts, *chip.tile(1), chip.cells(1), *chip.frozen_neurons, *chip.frozen_readouts,
+    ):  # fmt: skip
         for name in sorted(bank):
             found.update(name.encode() + bank[name].tobytes())
     return found.hexdigest()
@@ -92,15 +95,18 @@ def test_measured_chips_come_back(tmp_path_factory: pytest.TempPathFactory, draw
     rng = np.random.default_rng(seed)
     measured = {
         f"{place}/{effect.name}/{kind}": values * rng.uniform(0.5, 1.0, values.shape)
-        for place, bank in (("neurons", drawn.frozen_neurons), ("tiles/1", drawn.tile(1)))
+        for place, bank in (("neurons", drawn.frozen_neurons), ("tiles/1", drawn._drawn_tile(1)))
         for effect, frozen in zip(drawn.design.acting, bank, strict=True)
         for kind, values in frozen.items()
     }
+    measured |= {f"tiles/1/device/{kind}": 0.9 * values for kind, values in drawn.cells(1).items()}
     chip = Chip.from_measurements(drawn.design, measured, seed=drawn.seed)
     assert (chip.hash == drawn.hash) == (not measured)
     for effect, frozen in zip(chip.design.acting, chip.frozen_neurons, strict=True):
         for kind, values in frozen.items():
             np.testing.assert_array_equal(values, measured[f"neurons/{effect.name}/{kind}"])
+    for kind, values in chip.cells(1).items():
+        np.testing.assert_array_equal(values, measured[f"tiles/1/device/{kind}"])
     path = tmp_path_factory.mktemp("chip") / "die.h5"
     chip.save(path)
     back = Chip.load(path)

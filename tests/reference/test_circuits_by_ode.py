@@ -18,7 +18,6 @@ from chipsim.circuits import (
     BRAINSCALES2,
     DPI,
     DYNAP_SE2,
-    LIF,
     ROCKPOOL_DYNAPSIM,
     AdEx,
     Circuit,
@@ -125,10 +124,6 @@ def published_current_lif(c: CurrentLIF) -> Published:
         c.t_refractory,
         c.i_0,
     )
-
-
-def published_lif(c: LIF) -> Published:
-    return Published(lambda y, i: [-y[0] / c.tau + i / c.step], [0.0], c.v_threshold, lambda y: np.array([c.v_reset]))
 
 
 def published_dynapse(c: DynapSE) -> Published:

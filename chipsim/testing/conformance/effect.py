@@ -115,7 +115,10 @@ def differs_from_tile_to_tile(effect: Effect) -> None:
     places is the same on all dies.
     """
     one, other = _chip(effect), _chip(effect, seed=1)
+    neurons, readouts = one.frozen_neurons[0], one.frozen_readouts[0]
+    shared = {name: neurons[name][: len(values)] for name, values in readouts.items() if name in neurons}
     pairs = [
+        (shared, readouts, "two banks"),
         (one.tile(0)[0], one.tile(1)[0], "two tiles"),
         (one.tile(0)[0], other.tile(0)[0], "two dies"),
         (one.frozen_neurons[0], other.frozen_neurons[0], "two dies"),
