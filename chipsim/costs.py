@@ -190,6 +190,9 @@ class _Run:
         if said.get("chip_hash") != deployment.chip.hash:
             raise ParameterError("this history is of another chip than the deployment's")
         count = len(placed)
+        own = {"network": deployment.network.hash, "window": deployment.window, "chips": len(deployment.chips)}
+        if other := [name for name, value in own.items() if said.get(name, value) != value]:
+            raise ParameterError(f"this history is of another {other[0]} than the deployment's")
         if history.sizes["layer"] != count:
             raise ParameterError(f"this history has {history.sizes['layer']} layers, but the network has {count}")
         makers = []

@@ -1,5 +1,6 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -70,11 +71,12 @@ class Labelled:
         return len(self.samples.inputs)
 
     def batches(self, size: int, epoch: int = 0) -> Iterator[TargetBatch]:
-        inputs, labels = np.asarray(self.samples.inputs), np.asarray(self.samples.labels)
+        inputs, labels = self.samples.inputs, np.asarray(self.samples.labels)
+        inputs = inputs if hasattr(inputs, "shape") else np.asarray(inputs)
         order = stream(self.seed, "targets", epoch).permutation(len(self))
         for first in range(0, len(order), size):
             chosen = order[first : first + size]
-            yield inputs[chosen], labels[chosen], ()
+            yield np.asarray(inputs[chosen]), labels[chosen], ()
 
 
 def learn(
@@ -153,17 +155,18 @@ def learn(
         left = len(lessons) - done
         batches = itertools.islice(lessons.batches(size, epoch), done // size, None)
         title, total = f"learning, epoch {epoch + 1} of {epochs}", math.ceil(len(lessons) / size)
-        shown = with_progress(batches, total, title, progress, done // size)
-        for count, length in pieces(left, size, save if kept else None):
-            teacher.run(shown, count, length)
-        for _ in shown:  # ends the progress bar
-            raise ParameterError("the targets gave more batches than their length promises")
+        with contextlib.closing(with_progress(batches, total, title, progress, done // size)) as shown:
+            for count, length in pieces(left, size, save if kept else None):
+                teacher.run(shown, count, length)
+            for _ in shown:
+                raise ParameterError("the targets gave more batches than their length promises")
         history = np.concatenate([history, teacher.summary(len(lessons))[None]])
         save()
         if on_epoch is not None:
             on_epoch(epoch)
     teacher.check_limits(history[:, list(SUMMARY).index("error_shift")])
-    return _history(history).assign_attrs(deployment.chip.provenance).assign_attrs(made_by, samples=len(lessons))
+    of = {"network": deployment.network.hash, "window": deployment.window, "chips": len(deployment.chips)}
+    return _history(history).assign_attrs(deployment.chip.provenance, **of, **made_by, samples=len(lessons))
 
 
 def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:

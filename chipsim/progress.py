@@ -2,15 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Self, TypeVar, final
+from typing import ClassVar, Self, TypeVar, final
 
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -59,9 +58,12 @@ def told_in(file: Path | None, which: str) -> Iterator[None]:
 
 @final
 class Bar:
-    """How far a loop is: a bar on the terminal once it has taken longer than QUIET, if `shown`; what `told_in` asks for
-    in its place.
+    """How far a loop is: a bar on the terminal once it has taken longer than QUIET, if `shown` and there is no other;
+    what `told_in` asks for in its place.
     """
+
+    drawn: ClassVar[bool] = False
+    """Whether the terminal has one."""
 
     def __init__(self, title: str, shown: bool) -> None:
         self.title, self.shown, self.begun = title, shown, time.monotonic()
@@ -74,6 +76,7 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
+            Bar.drawn = False
 
     def show(self, share: float) -> None:
         """Say that `share` of the loop is done."""
@@ -87,18 +90,19 @@ class Bar:
     def _start(self, share: float) -> None:
         self.shown = False  # the first try is the last
         console = Console(stderr=True)
-        if not console.is_terminal:
+        if Bar.drawn or not console.is_terminal:
             return
         progress = Progress(console=console, transient=True)
         self._task = progress.add_task(self.title, total=1.0)
         progress.update(self._task, completed=share)
-        with contextlib.suppress(LiveError):  # another bar is there, and stays
-            progress.start()
-            self._progress = progress
+        progress.start()
+        Bar.drawn, self._progress = True, progress
 
 
-def with_progress(items: Iterable[T], total: int, title: str, shown: bool, before: int = 0) -> Iterator[T]:
-    """Yield items, of which `before` of `total` were done before, behind a bar."""
+def with_progress(items: Iterable[T], total: int, title: str, shown: bool, before: int = 0) -> Generator[T, None, None]:
+    """Yield items, of which `before` of `total` were done before, behind a bar; it ends with the last, or when what
+    this returns is closed.
+    """
     with Bar(title, shown) as bar:
         for done, item in enumerate(items, before):
             bar.show(done / total)

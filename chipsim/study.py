@@ -187,12 +187,17 @@ def _grid(study: Study, stored: Manifest | None, given: Mapping[str, Sequence[Va
     grid = {}
     for name, factor in known.items():
         before = stored.grid.get(name, ()) if stored else ()
-        values = factor.convert(given[name]) if name in given else before or factor.values
-        grid[name] = factor.order({*factor.convert(values), *before})
+        values = factor.convert(given[name]) if name in given else () if before else factor.values
+        grid[name] = factor.order({*values, *before})
     return grid
 
 
 # -------------------------------------------------------------------------------------------------- running
+
+
+def planned(study: Study, out: Path | str, **asked: Any) -> Manifest:
+    """Say what a run into `out` holds: `plan` beside what is there. Raises what `run` would raise before it begins."""
+    return _place(study, Path(out), asked).manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -404,10 +409,11 @@ def _collect(
             error = results.misfit(place.manifest, stored, point, future.result())
         if error is not None:
             failed = failed or error
+            del futures[future]
             for other in futures:
                 other.cancel()
             continue
-        trial = future.result()
+        trial = stored = future.result()
         results.write_trial(trial, place.out, point)
         del futures[future]
         reporter.finished(results.describe(point), in_short(trial))
@@ -493,6 +499,7 @@ def _measure(
     function: Callable[[Trial], xr.Dataset], trial: Trial, identity: str, point: Mapping[str, Value], threads: int
 ) -> xr.Dataset:
     start = time.perf_counter()
+    results.versions()  # of the source as it is now, and not when the trial has ended
     dataset = function(trial)
     if not isinstance(dataset, xr.Dataset):
         raise ParameterError(f"a trial must return an xarray.Dataset, not {type(dataset).__name__}")

@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from chipsim.results import Manifest
     from chipsim.study import Study
 
+T = TypeVar("T")
 SETTINGS: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None}
 app = typer.Typer(help="Will a spiking network still work on a fabricated chip, and what does on-chip learning win "
                   "back?", pretty_exceptions_enable=False, add_completion=False, **SETTINGS)  # fmt: skip
@@ -211,16 +212,16 @@ def study_run(
 
 def _run(study: "Study", out: Path, jobs: int, threads: int, **asked: Any) -> "xr.Dataset":
     """Run a study and print its tables."""
-    from chipsim.study import Interrupted, plan, run
+    from chipsim.study import Interrupted, planned, run
 
-    _check_usage(lambda: plan(study, **asked))
+    manifest = _check_usage(lambda: planned(study, out, **asked))
     for name, count in (("jobs", jobs), ("threads", threads)):
         if count < 1:
             raise UsageError(f"--{name} must be at least 1, not {count}")
     try:
         dataset = run(study, out=out, jobs=jobs, threads=threads, **asked)
     except Interrupted as interrupted:
-        command = f"{_command(study, plan(study, **asked))} --jobs {jobs}{f' --threads {threads}' * (threads > 1)}"
+        command = f"{_command(study, manifest)} --jobs {jobs}{f' --threads {threads}' * (threads > 1)}"
         _fail(
             f"Interrupted: {interrupted.done} of {interrupted.total} trials are stored and will not run again. "
             f"Continue with:\n  {command} --out {shlex.quote(str(out))}", 130, False,
@@ -229,9 +230,9 @@ def _run(study: "Study", out: Path, jobs: int, threads: int, **asked: Any) -> "x
     return dataset
 
 
-def _check_usage(call: Callable[[], Any]) -> None:
+def _check_usage(call: Callable[[], T]) -> T:
     try:
-        call()
+        return call()
     except ParameterError as error:
         raise UsageError(str(error)) from error
 

@@ -431,8 +431,17 @@ def test_the_numbers_do_not_depend_on_brians_own_clock() -> None:
 
     before = brian2.defaultclock.dt
     for engine in ENGINES.values():
-        run(engine, [stage(engine, LIF(), [[1.0]])], [Window(inputs=np.ones((1, 1)))], steps=2)
-    assert brian2.defaultclock.dt == before
+        found = []
+        try:
+            for dt in (before, 0.37 * before):
+                brian2.defaultclock.dt = dt
+                (seen,) = run(engine, [stage(engine, LIF(), [[0.4]])], [Window(inputs=np.ones((1, 1)))], steps=5)
+                assert brian2.defaultclock.dt == dt
+                found.append((seen.v, seen.spikes))
+        finally:
+            brian2.defaultclock.dt = before
+        assert np.any(found[0][1])
+        np.testing.assert_array_equal(*found)
 
 
 def test_torchs_generator_and_threads_are_left_alone() -> None:

@@ -1,9 +1,9 @@
 """Progress: bars of loops on a terminal, and what a trial says of its loops."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
-from rich.progress import Progress
 
 from chipsim import progress
 from chipsim.progress import told_in, with_progress
@@ -37,9 +37,20 @@ def test_without_a_terminal_there_is_none(monkeypatch: pytest.MonkeyPatch, capsy
     assert not capsys.readouterr().err
 
 
-def test_a_loop_within_another_bar_goes_on(terminal: pytest.CaptureFixture[str]) -> None:
-    with Progress():
-        assert list(with_progress("abc", 3, "learning", True)) == ["a", "b", "c"]
+def test_a_loop_within_another_goes_on_without_a_bar(terminal: pytest.CaptureFixture[str]) -> None:
+    for _ in with_progress("ab", 2, "learning", True):
+        assert list(with_progress("abc", 3, "presenting", True)) == ["a", "b", "c"]
+    said = terminal.readouterr().err
+    assert "learning" in said
+    assert "presenting" not in said
+
+
+def test_a_bar_ends_where_its_loop_fails(terminal: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(with_progress("ab", 2, "learning", True)) as kept:
+        for _ in kept:
+            assert progress.Bar.drawn
+            raise KeyboardInterrupt
+    assert not progress.Bar.drawn
 
 
 def test_a_trial_says_in_a_file_how_far_its_loops_are(

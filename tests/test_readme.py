@@ -113,21 +113,20 @@ def test_losses_beside_brainscales_are_those_stored(name, approach):
     [
         ("spike-count learning, MNIST", ["spike-count-mnist"]),
         ("tandem learning, Fashion-MNIST", ["tandem-fashion"]),
-        ("spike-based back-propagation, MNIST †", ["spike-backprop-mnist"]),
+        ("spike-based back-propagation, MNIST", ["spike-backprop-mnist"]),
         ("proxy learning, Fashion-MNIST", ["proxy-fashion"]),
         ("Local Tandem Learning online, Fashion-MNIST", ["ltl-fashion"]),
-        ("surrogate gradients (STBP), MNIST and Fashion-MNIST †", ["stbp-mnist", "stbp-fashion"]),
+        ("surrogate gradients (STBP), MNIST and Fashion-MNIST", ["stbp-mnist", "stbp-fashion"]),
         ("conversion of the ANN, MNIST and Fashion-MNIST", ["conversion-mnist", "conversion-fashion"]),
     ],
 )
 def test_headlines_are_those_stored(start, cases):
-    stored = result("headlines_one_ann" if start.endswith("†") else "headlines").sel(case=cases)
-    found = stored.drop_vars("training", errors="ignore").mean("chip")
+    stored = result("headlines").sel(case=cases)
+    found = stored.drop_vars("training").mean("chip")
     cells = row(start)
     assert cells[2] == f"{' and '.join(f'{100 * score:.2f}' for score in found.accuracy.values)} %"
     assert cells[4] == ", ".join(f"{100 * score:.2f}" for score in found.ann.values)
-    if "training" in stored:
-        assert cells[0] == ", ".join(str(json.loads(told)["window"]) for told in stored.training.values[0])
+    assert cells[0] == ", ".join(str(json.loads(told)["window"]) for told in stored.training.values[0])
     assert {int(cells[1])} == set(found.epochs.values)
     said = re.match(r"([\d.]+) \(", cells[3])
     assert bool(said) == np.isfinite(found.mark.values).all()

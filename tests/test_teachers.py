@@ -741,13 +741,22 @@ class TestAugment:
         samples = Augmented(data.train.take(64), crop=1, seed=1)
         design = cs.ChipDesign(circuit=cs.IF(soft_reset=True), headroom=5.0)
         assert np.array_equal(samples.take(8).inputs[:3], samples.take(8).inputs[np.arange(3)])
-        found = []
-        for given in (samples, data.train.take(64)):
-            snn = cs.deploy(teacher.network(), cs.fabricate(design, seed=0), window=4, engine=cs.Torch(compile=False))
-            cs.train_in_the_loop(snn, given, method=cs.Tandem(), batch=32, progress=False)
-            cs.learn(snn, teacher.targets(given), rule=cs.LocalTandem(warm_up=2), batch=32, progress=False)
-            found.append(snn.weights(0))
-        assert not np.array_equal(*found)
+        ways: tuple[Callable[[cs.Deployment, Any], object], ...] = (
+            lambda snn, given: cs.train_in_the_loop(snn, given, method=cs.Tandem(), batch=32, progress=False),
+            lambda snn, given: cs.learn(
+                snn, teacher.targets(given), rule=cs.LocalTandem(warm_up=2), batch=32, progress=False
+            ),
+            lambda snn, given: cs.learn(snn, given, rule=cs.Decolle(warm_up=2), batch=32, progress=False),
+        )
+        for learn in ways:
+            found = []
+            for given in (samples, data.train.take(64)):
+                snn = cs.deploy(
+                    teacher.network(), cs.fabricate(design, seed=0), window=4, engine=cs.Torch(compile=False)
+                )
+                learn(snn, given)
+                found.append(snn.weights(0))
+            assert not np.array_equal(*found)
         batch = next(teacher.targets(samples, seed=3).batches(32))
         [hidden, *_] = teacher.activations(batch.inputs.reshape(-1, *data.shape))
         wanted = np.clip(hidden.reshape(32, -1) / teacher.constants()[0], 0, 1)

@@ -1,5 +1,6 @@
 """train_in_the_loop(): the one loop of all host methods."""
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -162,12 +163,11 @@ def trained(
         before = host.done - epoch * len(labels)
         order = stream(seed, "host", epoch).permutation(len(labels))[before:]
         title, total = f"training, epoch {epoch + 1} of {epochs}", math.ceil(len(labels) / batch)
-        starts = with_progress(range(0, len(order), batch), total, title, progress, before // batch)
-        chosen = (order[start : start + batch] for start in starts)
-        for count, size in pieces(len(order), batch, save if checkpoint else None):
-            host.run(samples, labels, chosen, count, size)
-        for _ in chosen:  # ends the progress bar
-            pass
+        starts = range(0, len(order), batch)
+        with contextlib.closing(with_progress(starts, total, title, progress, before // batch)) as shown:
+            chosen = (order[start : start + batch] for start in shown)
+            for count, size in pieces(len(order), batch, save if checkpoint else None):
+                host.run(samples, labels, chosen, count, size)
         losses = np.append(losses, host.loss / len(labels))
         writes = np.vstack([writes, host.controller.writes])
         clipped = np.vstack([clipped, host.clipped()])

@@ -77,9 +77,12 @@ class Rule(Parameters, ABC):
 
 
 def seen(signal: AnyArray | None) -> AnyArray:
-    """Return a signal that a rule declares; ParameterError for one that it does not."""
+    """Return a signal that a rule declares and its array has; ParameterError for another."""
     if signal is None:
-        raise ParameterError("a rule read a signal that it does not declare in `reads`")
+        raise ParameterError(
+            "a rule read a signal that it does not declare in `reads`, or that this array does not have: a value is of "
+            "read-outs, spikes, gate and membrane are of hidden arrays (see `signals.readout`)"
+        )
     return signal
 
 
