@@ -18,7 +18,7 @@ help: ## List these commands
 install: $(INSTALLED) ## Make the environment in .venv, with the versions of constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "chipsim needs Python 3.11 or later, and $(PYTHON) is %d.%d: give another one, as in make PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "chipsim needs Python 3.11 or later, and $(PYTHON) is %d.%d: give another one, as in make install PYTHON=python3.12" % v[:2])'
 	@echo "Installing into $(VENV); the first time this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[plots,dev]'

@@ -100,10 +100,9 @@ def drive_bank(
     weights = engine.array(drive[None])
     white: tuple[White, ...] = ()
     lost: tuple[White, ...] = ()
-    if chip is not None:
+    if chip is not None and circuit.threshold is not None:
         white = tuple(chip.noise("membrane", circuit, ("bench",), step).values())
-        if circuit.threshold is not None:
-            lost = tuple(chip.noise("loss", circuit, ("bench", "loss"), step).values())
+        lost = tuple(chip.noise("loss", circuit, ("bench", "loss"), step).values())
 
     def seen(index: int, at: int, state: StageState) -> bool:
         see(at, state)

@@ -8,6 +8,7 @@ draws of the accuracy of the same spiking network (tests/reference/record_aihwki
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import xarray as xr
 
 import chipsim as cs
 from chipsim import devices
-from chipsim.devices import Device
+from chipsim.devices import Device, ExtrapolationWarning
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.reference_teacher import DATASETS, JUDGED, LEARNING, engine, fitted, named, prepare, taught
@@ -90,6 +91,13 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
+def check(trial: Trial) -> None:
+    """Refuse an age that the device's drift was not measured for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        DEVICES[str(trial.point["device"])].check_age(float(trial.point["age"]))
+
+
 STUDY = Study(
     name="accuracy_over_time",
     question="How long does a programmed network keep its accuracy, and what does one gain a layer win back?",
@@ -106,6 +114,7 @@ STUDY = Study(
     design=design,
     prepare=prepare,
     trial=trial,
+    check=check,
     figure="over_time",
     table=("accuracy", "aihwkit"),
     smallest={

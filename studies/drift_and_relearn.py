@@ -17,12 +17,14 @@ samples are presented, so with `settle` = 0 a remedy is measured in the noise th
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 import xarray as xr
 
 import chipsim as cs
 from chipsim.arrays import namespace, to_numpy
+from chipsim.devices import ExtrapolationWarning
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
 from studies.accuracy_over_time import DAY, DEVICES, design
@@ -124,6 +126,14 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
+def check(trial: Trial) -> None:
+    """Refuse a wait that the device's drift was not measured for."""
+    age = sum(float(trial.settings.options[name]) for name in ("first", "age", "settle"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        DEVICES[str(trial.point["device"])].check_age(age)
+
+
 STUDY = Study(
     name="drift_and_relearn",
     question="A month without power: what brings a network back to what it was on its first day?",
@@ -144,6 +154,7 @@ STUDY = Study(
     design=design,
     prepare=prepare,
     trial=trial,
+    check=check,
     figure="remedies",
     table=("loss", "accuracy"),
     smallest={

@@ -295,3 +295,14 @@ def test_places_survive_a_saved_chip(tmp_path: object) -> None:
     again = Chip.load(tmp_path / "chip.h5")  # type: ignore[operator]
     assert again.hash == chip.hash
     assert replace(again.design) == chip.design
+
+
+def test_a_line_that_is_open_below_the_rows_in_use_is_reported_by_the_cells_that_it_cuts_off() -> None:
+    design = ChipDesign(effects=(BrokenLines(rate=0.0, bit_places=((0, 0, 63, 3),)),), rows=64, columns=64)
+    snn = deploy(Network.random((20, 8, 4), seed=0), fabricate(design, 0))
+    with pytest.warns(RareEventWarning):
+        report = snn.effect_report()["broken_lines"]
+    assert report["open bit lines by place"] == 0
+    rows = [array.weights(cells, 0.0).shape for array, cells in zip(snn.arrays, snn.cells, strict=True)]
+    cut = rows[0][0] / (2 * sum(height * width for height, width in rows))  # one cell of every pair of a column
+    assert report["share of cells cut off"] == pytest.approx(cut)

@@ -49,12 +49,12 @@ TRUE = Pulsed(
 )
 
 
-def pulses(path: Path) -> Path:
-    cell = dict(TRUE.fabricate((300,), Draw(0, "fit", ())))
+def pulses(path: Path, device: Pulsed = TRUE) -> Path:
+    cell = dict(device.fabricate((300,), Draw(0, "fit", ())))
     g, rng, rows = np.full(300, 30e-6), stream(0, "fit", "pulses"), []
     rows.append(pd.DataFrame({"cell": np.arange(300), "pulse": 0, "conductance": g}))
     for sign in [1] * 60 + [-1] * 120 + [1] * 60:
-        g = TRUE.pulse(g, np.full(300, sign), cell, rng)
+        g = device.pulse(g, np.full(300, sign), cell, rng)
         rows.append(pd.DataFrame({"cell": np.arange(300), "pulse": sign, "conductance": g}))
     pd.concat(rows).to_csv(path, index=False)
     return path
@@ -82,6 +82,7 @@ def test_drift_gives_back_the_exponents_of_the_cells(tmp_path: Path) -> None:
     for drawn in (0.0, 1.0):
         ours, true = (each.exponent(g, np.full(5, drawn)) for each in (device, PCM_NANDAKUMAR_2019))
         np.testing.assert_allclose(ours, true, rtol=0.05)
+    np.testing.assert_allclose(device.sigma(g), PCM_NANDAKUMAR_2019.sigma(g), rtol=6 / np.sqrt(CELLS))
     with pytest.raises(ParameterError, match="older than"):
         device.check_age(1e6)
 
@@ -99,9 +100,32 @@ def test_pulses_give_back_the_steps_of_the_cells(tmp_path: Path) -> None:
         slope = getattr(TRUE.response, name)
         true = TRUE.step * (0.7 if sign < 0 else 1.0) * (1 - sign * slope * shift)
         assert step == pytest.approx(true, rel=0.06)
+        seen = slope * unit / true_unit / (1 - sign * slope * shift)
+        assert getattr(device.response, name) == pytest.approx(seen, abs=0.1)
     assert device.step_spread == pytest.approx(0.2, abs=0.06)
     assert device.cycle == pytest.approx(0.5, abs=0.12)
     assert 0 < found.explained["step up"] < 1
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        Pulsed(step=0.02, cycle=2.0, response=Linear(up=1.0, down=1.0)),
+        Pulsed(step=0.02, step_spread=0.2, cycle=2.0, response=Linear(up=1.0, down=1.0)),
+        Pulsed(step=0.03, step_spread=0.3),
+    ],
+    ids=["of pulses", "of both", "of cells"],
+)
+def test_spread_of_pulses_is_told_from_spread_of_cells(true: Pulsed, tmp_path: Path) -> None:
+    """Near soft bounds, where steps vanish in the noise; and where hard ones cut pulses off."""
+    found = fit(pulses(tmp_path / "pulses.csv", true)).device
+    assert isinstance(found, Pulsed)
+    assert found.step == pytest.approx(true.step, rel=0.15)
+    assert found.step_spread == pytest.approx(true.step_spread, abs=0.06)
+    assert found.cycle == pytest.approx(true.cycle, abs=0.1)
+    assert isinstance(found.response, Linear)
+    for name in ("up", "down"):
+        assert getattr(found.response, name) == pytest.approx(getattr(true.response, name), abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import ALL, BRAINSCALES2, DPI, DYNAP_SE2, IF, LIF, AdEx, Circuit, Integrator
-from chipsim.effects import Mismatch
+from chipsim.effects import MembraneNoise, Mismatch
 from chipsim.engines import Torch
 from chipsim.errors import ParameterError
 from chipsim.population import bench, step_error
@@ -133,3 +133,10 @@ def test_impossible_benches_are_refused(arguments: dict[str, object], sentence: 
     chip = fabricate(ChipDesign(neurons=6), 0)
     with pytest.raises(ParameterError, match=sentence):
         bench(LIF(), chip, **{"current": [1e-9], **arguments})  # type: ignore[arg-type]
+
+
+def test_a_read_out_on_a_bench_meets_no_noise_of_membranes() -> None:
+    chip = fabricate(ChipDesign(effects=(MembraneNoise(sigma=0.2),)), 0)
+    found = bench(Integrator(), chip, current=[0.0], duration=5e-3, neurons=2)
+    assert not found.v.values.any()
+    assert bench(LIF(), chip, current=[0.0], duration=5e-3, neurons=2).v.values.any()

@@ -149,3 +149,13 @@ def test_a_noisy_chip_of_full_neurons_runs_in_its_own_step() -> None:
     outputs = cs.deploy(network, chip, step=1e-4, window=200, engine=FAST).outputs(np.ones((2, 4)))
     assert np.isfinite(outputs).all()
     assert outputs.any()
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [DPI(i_fb_gain=200e-12), DPI(temperature=210), DPI(i_tau=40e-12), DynapSE(i_tau_exc=60e-12), DYNAP_SE1],
+    ids=lambda circuit: type(circuit).__name__,
+)
+def test_a_circuit_has_a_step_that_it_allows(circuit: DPI | DynapSE) -> None:
+    circuit.check_step(circuit.step)
+    assert 0.5 * min(1e-4, circuit.longest) < circuit.step <= 1e-4

@@ -33,9 +33,10 @@ class DynapSE(Soma):
 
         tau_J (1 + I_g / J) dJ/dt = alpha_J I_w - I_g - J      linear=True: tau_J dJ/dt = alpha_J I_w - J, for J >> I_g
 
-    All of J, I and I_in stay above the leakage. I_fb: see `Soma`; temperature: see `Subthreshold`. Second-order
-    Runge-Kutta; where inhibition or adaptation makes the membrane's own time, tau I_tau / I_sum, shorter than a step,
-    it is slowed down to a step, so that it settles where it should.
+    All of J, I and I_in stay above the leakage i_0, I_ahp also where there is no adaptation: without input, I decays
+    with tau below its gain current alpha I_tau, and with tau / (1 + i_0 / I_tau) far above it. I_fb: see `Soma`;
+    temperature: see `Subthreshold`. Second-order Runge-Kutta; where inhibition or adaptation makes the membrane's own
+    time, tau I_tau / I_sum, shorter than a step, it is slowed down to a step, so that it settles where it should.
 
     The array's current in a step, of the rows that spike in it, is I_w: of I_exc where it is above 0, of I_inh where it
     is below; what excites and inhibits in one step cancels before the synapses. A pulse extender makes each spike a

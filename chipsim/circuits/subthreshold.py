@@ -181,13 +181,23 @@ class Soma(Subthreshold, ABC):
             + self.thermal
         )
 
-    def check_step(self, step: float) -> None:
+    @property
+    def longest(self) -> float:
+        """The longest step that the equations allow [s]."""
         growth = self.tau * self.i_tau / self.i_fb_gain if self.i_fb_gain else self.tau
-        longest = min(self.shortest / 20, growth / 5)
-        if step > longest:
+        return min(self.shortest / 20, growth / 5)
+
+    @property
+    def step(self) -> float:
+        """0.1 ms, or the next number with one digit below what the equations allow, if that is less."""
+        digit = 10.0 ** math.floor(math.log10(self.longest))
+        return min(1e-4, math.floor(self.longest / digit) * digit)
+
+    def check_step(self, step: float) -> None:
+        if step > self.longest:
             raise ParameterError(
                 f"a step of {step:g} s is too long for this {type(self).__name__} circuit, whose equations need steps "
-                f"of at most {longest:.3g} s; give step={self.step:g} and a longer window"
+                f"of at most {self.longest:.3g} s; give step={self.step:g} and a longer window"
             )
 
     @property

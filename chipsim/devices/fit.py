@@ -83,13 +83,13 @@ def _checked(table: Any, columns: tuple[str, ...], path: str) -> Any:
     return table.assign(**{name: numbers[name] for name in numbers})
 
 
-def _curve(x: Array, y: Array, degree: int, weights: Array | None = None) -> tuple[Polynomial, float]:
+def _curve(x: Array, y: Array, degree: int) -> tuple[Polynomial, float]:
     """A polynomial through points, and the share of their variance that it explains."""
     degree = min(degree, len({*x.tolist()}) - 1)
-    powers = np.polynomial.polynomial.polyfit(x, y, degree, w=weights)
+    powers = np.polynomial.polynomial.polyfit(x, y, degree)
     curve = Polynomial(powers=tuple(float(power) for power in powers))
-    left, all_ = np.average((y - curve(x)) ** 2, weights=weights), np.average((y - np.average(y, weights=weights)) ** 2)
-    return curve, float(1.0 - left / all_) if all_ > 0 else 1.0
+    left, all_ = float(np.mean((y - curve(x)) ** 2)), float(np.var(y))
+    return curve, 1.0 - left / all_ if all_ > 0 else 1.0
 
 
 def _levels(table: Any) -> Any:
@@ -147,8 +147,10 @@ def _drift(table: Any, degree: int) -> Fitted:
 
 def _pulses(table: Any, degree: int) -> Fitted:
     table = table.assign(before=table.groupby("cell").conductance.shift())
-    moved = table[table.before.notna() & (table.pulse != 0)]
-    if not np.isin(moved.pulse, (-1, 1)).all():
+    ends = table.groupby("cell").conductance.transform("max"), table.groupby("cell").conductance.transform("min")
+    cut = np.where(table.pulse > 0, table.conductance == ends[0], table.conductance == ends[1])  # by a bound, perhaps
+    moved = table[table.before.notna() & (table.pulse != 0) & ~cut]
+    if not np.isin(table.pulse, (-1, 0, 1)).all():
         raise ParameterError("the column pulse must hold +1, -1 or 0")
     low, high = float(table.conductance.min()), float(table.conductance.max())
     middle, half = (low + high) / 2, (high - low) / 2
@@ -156,7 +158,7 @@ def _pulses(table: Any, degree: int) -> Fitted:
         raise ParameterError("the conductances never change: pulses cannot be fitted")
     w, steps = (moved.before - middle) / half, (moved.conductance - moved.before) / half * moved.pulse
     found: dict[str, float] = {}
-    residuals, explained, sizes = [], {}, []
+    explained, parts = {}, []
     for name, sign in (("up", 1), ("down", -1)):
         chosen = (moved.pulse == sign).to_numpy()
         if chosen.sum() < REPEATS * LEVELS:
@@ -165,14 +167,18 @@ def _pulses(table: Any, degree: int) -> Fitted:
         if not size > 0:
             raise ParameterError(f"pulses {name} do not move the conductance {name}")
         predicted = size + slope * w[chosen]
-        residuals.append((steps[chosen] - predicted) / size)
         explained[f"step {name}"] = float(1 - np.var(steps[chosen] - predicted) / np.var(steps[chosen]))
         found[name], found[f"slope {name}"] = float(size), float(np.clip(-sign * slope / size, 0.0, 1.0))
-        sizes.append((steps[chosen] / predicted.clip(lower=0.1 * size)).groupby(moved.cell[chosen]).mean())
-    by_cell = pd.concat(sizes, axis=1).mean(axis=1)
-    noise = float(np.concatenate(residuals).std())
-    counts = moved.groupby("cell").size().reindex(by_cell.index)
-    between = max(0.0, float(by_cell.var()) - float((noise**2 / counts).mean())) if len(by_cell) > 1 else 0.0
+        parts.append(pd.DataFrame({"cell": moved.cell[chosen], "s": steps[chosen] / size, "p": predicted / size}))
+    seen = pd.concat(parts)
+    noise = float(np.mean((seen.s - seen.p) ** 2))
+    by_cell = pd.DataFrame({"sp": seen.s * seen.p, "pp": seen.p**2, "cell": seen.cell}).groupby("cell").sum()
+    by_cell = by_cell[by_cell.pp > 0]
+    # s = k p + cycle N: k of a cell by least squares has the variance between + cycle^2 / sum(p^2), and what is left of
+    # the mean p^2 between + cycle^2
+    scale, share = float(np.mean(seen.p**2)), float(np.mean(1 / by_cell.pp))
+    apart = float((by_cell.sp / by_cell.pp).var()) if len(by_cell) > 1 else 0.0
+    between = max(0.0, (apart - noise * share) / (1 - scale * share)) if scale * share < 1 else 0.0
     step = max(found["up"], found["down"])
     device = Pulsed(
         g_min=low,
@@ -180,7 +186,7 @@ def _pulses(table: Any, degree: int) -> Fitted:
         step=step,
         step_spread=math.sqrt(between),
         asymmetry=(found["up"] - found["down"]) / step,
-        cycle=math.sqrt(max(0.0, noise**2 - between)),
+        cycle=math.sqrt(max(0.0, noise - scale * between)),
         response=Linear(up=found["slope up"], down=found["slope down"]),
     )
     return Fitted(

@@ -1,5 +1,6 @@
 """Word and bit lines that are open somewhere."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -73,8 +74,10 @@ class BrokenLines(Effect):
         return g * (1.0 - frozen["cut"])
 
     def measure(self, seen: Seen) -> dict[str, float]:
-        """The share of segments that `rate` opened, and the count of those placed, on the cells in use."""
-        sizes = {}
+        """The share of segments that `rate` opened, and the count of those placed, on the cells in use; and the share
+        of these cells that do not reach their columns, or rows, by any open segment of their tiles.
+        """
+        sizes = {"share of cells cut off": float(np.concatenate([layer["cut"].ravel() for layer in seen.cells]).mean())}
         if self.rate:
             kinds = ("open_words", "open_bits")
             found = np.concatenate([layer[kind].ravel() for layer in seen.cells for kind in kinds])
@@ -87,5 +90,9 @@ class BrokenLines(Effect):
         return sizes
 
     def stated(self, part: str, circuit: Circuit, device: Device) -> float:
-        counts = {"open word lines by place": len(self.word_places), "open bit lines by place": len(self.bit_places)}
-        return float(counts.get(part, self.rate))
+        counts = {
+            "open word lines by place": float(len(self.word_places)),
+            "open bit lines by place": float(len(self.bit_places)),
+            "share of cells cut off": math.nan,
+        }
+        return counts.get(part, self.rate)

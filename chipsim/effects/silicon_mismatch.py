@@ -45,7 +45,7 @@ class Block(NamedTuple):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SiliconMismatch(Effect):
-    r"""Frozen mismatch of threshold voltage V_T, current factor beta and capacitance C of every circuit block:
+    r"""Frozen mismatch of threshold voltage V_T, current factor beta and capacitance C of circuit blocks:
 
         sigma(V_T) = a_vt / sqrt(W L)     sigma(beta) / beta = a_beta / sqrt(W L)     sigma(C) / C = a_c / sqrt(area)
         d ln I = -(g_m / I) dV_T + d ln beta         g_m / I = (kappa / u_t) 2 / (1 + sqrt(1 + 4 I / i_spec))   (EKV)
@@ -58,7 +58,8 @@ class SiliconMismatch(Effect):
         s            factor exp(d ln C - d ln I) at i_bias
         V            threshold and reset by role: an offset of standard deviation sigma(V_T), that of the comparator
 
-    Every parameter is a block of its own. Its factors are log-normal of mean 1 and CV sqrt(exp(s^2) - 1), s the
+    Every parameter that each neuron has a value of (`Circuit.per_neuron`) is a block of its own; those of synapses,
+    adaptation and feedback are nominal. Its factors are log-normal of mean 1 and CV sqrt(exp(s^2) - 1), s the
     standard deviation of the logarithm. On top, of currents alone:
 
         lot, die     V_T is lot_sigma N + die_sigma N off: the first drawn by the number `lot`, the second by the die

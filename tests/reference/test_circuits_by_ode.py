@@ -236,10 +236,14 @@ def test_a_circuit_follows_its_published_equations(name: str) -> None:
 
 def test_a_membrane_that_shunting_makes_faster_than_a_step_settles_where_it_should() -> None:
     """3 nA of inhibition make 30 us of a time constant of 20 ms, in steps of 0.1 ms."""
-    times, expected, error = compared(SHUNTED, published_dynapse(SHUNTED), pulses(SHUNTED, 0.05))
+    drive = pulses(SHUNTED, 0.05)
+    v, times = simulated(SHUNTED, drive, SHUNTED.step)
     assert not len(times)
-    assert not len(expected)
-    assert error < 0.01
+    for share, near in ((1.0, True), (0.9, False)):  # a tenth less shunting in the reference would be found
+        reference = published_dynapse(replace(SHUNTED, shunt=share * SHUNTED.shunt))
+        exact, expected = reference.solve(drive, SHUNTED.step)
+        assert not len(expected)
+        assert (np.median(abs(v / exact - 1)) < 0.03) == near
 
 
 @pytest.mark.parametrize(("finer", "late", "membrane"), [(1, 0.06, 0.08), (10, 0.02, 0.01)])
