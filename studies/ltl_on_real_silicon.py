@@ -7,7 +7,8 @@ side. What a limit is, and what stands in its place without it:
     form        the online rule, which needs no memory but a counter   the exact offline rule
     warm_up     errors of a sample's last step alone                    of the last four steps (online rule only)
     batch       one sample, one write: plain gradient steps             Adam over 64 samples
-    weights     8-bit weights: 128 levels of a cell                     continuous
+    weights     128 levels of a cell: weights of 8 bits, and of 7       continuous
+                beside the reference cell of `pulses`
     signals     6-bit counters, targets, errors, values and rows        exact numbers
     constants   targets scaled by one constant a layer                  by each batch's own percentile, as published
     pulses      cells that move by pulses as measured, beside a         cells that hold what they are given

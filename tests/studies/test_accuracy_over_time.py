@@ -1,13 +1,16 @@
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from chipsim.errors import ParameterError
 from chipsim.plots import over_time
-from chipsim.study import Settings
+from chipsim.study import Settings, plan
 from studies import accuracy_over_time as study
+from studies import drift_and_relearn
 
 RESULTS = Path(study.__file__).parent / "results"
 
@@ -60,3 +63,10 @@ def test_the_figures_numbers_are_means_over_chips(stored: xr.Dataset) -> None:
     expected = stored.accuracy.sel(device="pcm", remedy="gain").mean("chip").values
     np.testing.assert_allclose(numbers.curves.lines["mean"].values[line], expected)
     np.testing.assert_allclose(numbers.peer[line], stored.aihwkit.sel(device="pcm", remedy="gain").mean("chip").values)
+
+
+@pytest.mark.parametrize("asked", [study, drift_and_relearn], ids=lambda module: module.STUDY.name)
+def test_what_was_not_measured_for_so_long_is_refused_before_anything_runs(asked: ModuleType) -> None:
+    plan(asked.STUDY, factors={"device": ["pcm", "rram-cmo"]})
+    with pytest.raises(ParameterError, match="older than"):
+        plan(asked.STUDY, factors={"device": ["flash-sonos"]})
