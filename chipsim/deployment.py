@@ -59,8 +59,8 @@ class Snapshot(NamedTuple):
     """All that changes in a deployment: the cells of each layer, the clock [s], the number of writes, which keys their
     noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, the
     gain of each array, the temperature of the circuits [K] (NaN for circuits that have none), when all cells and each
-    layer's were last read [s], what wires did to each layer when they were last solved, and how many writes ago, and
-    the temperature profile.
+    layer's were last read [s], what wires did to each layer when they were last solved, and how many writes ago, the
+    temperature profile, and whether any sample was presented.
     """
 
     cells: list[Cells]
@@ -75,6 +75,7 @@ class Snapshot(NamedTuple):
     wired: tuple[tuple[AnyArray, AnyArray] | None, ...]
     unwired: tuple[int, ...]
     profile: tuple[Array, Array] | None
+    presented: bool
 
 
 class Driving(NamedTuple):
@@ -454,6 +455,7 @@ class Deployment:
             tuple(array.wired for array in self.arrays),
             tuple(self._unwired),
             self._profile,
+            self._presented,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -465,7 +467,7 @@ class Deployment:
         self.cells, self.gains = [cells.copied() for cells in snapshot.cells], snapshot.gains
         if snapshot.temperature != self.temperature and not math.isnan(snapshot.temperature):
             self._bring_to(snapshot.temperature)
-        self._profile = snapshot.profile
+        self._profile, self._presented = snapshot.profile, snapshot.presented
         wired = zip(self.arrays, snapshot.wired, strict=True)
         self.arrays = tuple(replace(array, wired=solved) for array, solved in wired)
         self._unwired, self._read_at = list(snapshot.unwired), snapshot.read_at

@@ -11,6 +11,7 @@ from chipsim.circuits import IF, LIF, Integrator
 from chipsim.devices import RRAM_MILO_2021
 from chipsim.effects import DeadNeurons, Mismatch, StuckCells
 from chipsim.errors import ParameterError, StoredFileError
+from chipsim.signals import LearningCircuits
 
 SIZE = {"tiles": 3, "rows": 4, "columns": 5, "neurons": 6, "readouts": 2}
 DESIGN = ChipDesign(device=RRAM_MILO_2021, effects=(Mismatch(sigma=0.3), StuckCells(rate=0.2)), **SIZE)
@@ -50,10 +51,17 @@ def test_every_change_of_a_design_changes_its_hash() -> None:
         "device": dataclasses.replace(RRAM_MILO_2021, levels=16),
         "effects": (Mismatch(sigma=0.31), StuckCells(rate=0.2)),
         "tiles": 4,
+        "rows": 7,
+        "columns": 9,
+        "neurons": 11,
+        "readouts": 13,
         "v_read": 0.1,
+        "pair": "reference",
         "headroom": 2.0,
+        "learning": LearningCircuits(counter_bits=5),
         "trace_tau": 1e-3,
     }
+    assert changes.keys() == {field.name for field in dataclasses.fields(ChipDesign)}
     hashes = {DESIGN.hash, *(dataclasses.replace(DESIGN, **{name: value}).hash for name, value in changes.items())}  # type: ignore[arg-type]
     assert len(hashes) == 1 + len(changes)
 

@@ -12,7 +12,7 @@ from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
 from chipsim.deployment import BATCH, Deployment, deploy
 from chipsim.devices import RRAM_MILO_2021, Ideal
-from chipsim.effects import MembraneNoise, Mismatch, StuckCells
+from chipsim.effects import MembraneNoise, Mismatch, SiliconMismatch, StuckCells
 from chipsim.engines.brian import Brian
 from chipsim.errors import CapacityError, ChipsimError, ParameterError
 from chipsim.network import Dense, Network
@@ -183,13 +183,25 @@ def test_membrane_noise_is_fresh_for_every_sample_step_and_neuron_and_not_for_ev
     np.testing.assert_array_equal(snn.present(np.zeros((5, 2)), Record(v=True)).v.to_numpy(), v)
 
 
-def test_the_order_of_effects_is_that_of_the_design() -> None:
-    """A stuck cell's conductance is read through its gain whichever stands first."""
+def test_a_stuck_cell_is_read_through_its_gain_whichever_effect_stands_first() -> None:
     effects = (StuckCells(rate=1.0, at_max=1.0), Mismatch(sigma=0.3, kinds=("cell_gain",)))
     for order in (effects, effects[::-1]):
         snn = deployment(device=Ideal(g_min=1e-6), effects=order)
         assert all((cells.g == 100e-6).all() for cells in snn.cells)
         assert len(np.unique(snn.weights(0))) == snn.weights(0).size
+
+
+def test_effects_act_in_the_order_of_the_design() -> None:
+    """A transistor whose slope depends on its current meets the gain before it or behind it."""
+    effects, found = (Mismatch(sigma=0.3, kinds=("cell_gain",)), SiliconMismatch(transistor_cells=True)), []
+    for order in (effects, effects[::-1]):
+        snn = deployment(device=Ideal(g_min=1e-6), effects=order)
+        g = snn.cells[0].g
+        for effect, frozen in zip(order, snn._frozen[0], strict=True):
+            g = effect.read(g, frozen)
+        found.append(snn.weights(0))
+        np.testing.assert_allclose(found[-1], (g[0] - g[1]) / float(snn.arrays[0].g_scale), rtol=1e-12)
+    assert not np.allclose(*found, rtol=1e-3)
 
 
 def test_an_engine_can_be_given() -> None:

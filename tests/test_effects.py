@@ -313,6 +313,12 @@ def test_read_noise_is_fresh_for_every_step_sample_and_layer_and_not_for_every_r
     v = snn.present(np.ones((5, 4)), Record(v=True)).v.to_numpy()
     assert len(np.unique(v)) == 5 * 3 * 4
     np.testing.assert_array_equal(snn.present(np.ones((5, 4)), Record(v=True)).v.to_numpy(), v)
+    deep = Network((Dense(weight=np.eye(4), bias=np.zeros(4)), *network.layers))
+    twice = deploy(deep, fabricate(design, 1), window=3)
+    biases = [twice.present(np.zeros((5, 4)), Record(layer=layer, v=True)).v.to_numpy() for layer in (0, 1)]
+    units = [float(twice.unit(layer) / twice.arrays[layer].g_scale) for layer in (0, 1)]
+    alike = [v / unit for v, unit in zip(biases, units, strict=True)]  # of the driven bias row alone, in siemens
+    assert not np.isclose(*alike, rtol=1e-6, atol=0).any()
     quiet = deploy(network, fabricate(replace(design, effects=()), 1), window=3).outputs(np.zeros((1, 4)))
     assert (snn.outputs(np.zeros((2, 4))) != quiet).all()  # the bias row is always driven
 

@@ -53,6 +53,9 @@ def test_a_brian_quantity_is_taken_in_si() -> None:
         ("F", brian2.farad),
         ("J", brian2.joule),
         ("W", brian2.watt),
+        ("m", brian2.metre),
+        ("m2", brian2.metre**2),
+        ("V m", brian2.volt * brian2.metre),
     ],
 )
 def test_every_unit_is_brians(unit: str, value: Any) -> None:

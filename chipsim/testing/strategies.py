@@ -436,9 +436,11 @@ _DESIGNS = designs()
 
 
 @st.composite
-def networks(draw: st.DrawFn, max_layers: int = 3, max_width: int = 8) -> Network:
-    """Networks of 1 to `max_layers` layers, each 1 to `max_width` wide, with weights, biases and constants."""
-    sizes = draw(st.lists(st.integers(1, max_width), min_size=2, max_size=max_layers + 1))
+def networks(draw: st.DrawFn, max_layers: int = 3, max_width: int = 8, min_layers: int = 1) -> Network:
+    """Networks of `min_layers` to `max_layers` layers, each 1 to `max_width` wide, with weights, biases and constants:
+    the last one is the read-out.
+    """
+    sizes = draw(st.lists(st.integers(1, max_width), min_size=min_layers + 1, max_size=max_layers + 1))
     rng, scale = stream(draw(SEEDS), "testing", "network"), draw(_between(0.1, 3.0))
     layers = []
     for index in range(len(sizes) - 1):

@@ -21,8 +21,8 @@ class LayerByLayer(nn.Module):
 
     `neurons` are called with currents [steps, batch, n] and return as many spikes. The linear layers stand in `linears`
     for every peer, so that one peer's weights load into another. The read-out is linear, so the mean of its outputs is
-    its output for the mean; that spares `window` - 1 of its products. `torch.compile` takes the whole network, keeps
-    its outputs and is faster on a CPU: `inference` and `bptt_step` take the compiled network too.
+    its output for the mean; that spares `window` - 1 of its products. Run eagerly, as its users do by default;
+    `inference` and `bptt_step` would take a compiled one too.
     """
 
     def __init__(self, sizes: Sequence[int], window: int, neurons: Sequence[nn.Module]):

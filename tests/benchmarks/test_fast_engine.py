@@ -310,6 +310,7 @@ def test_learning_memory_does_not_grow_with_the_window():
             details={f"T = {window} [MB]": peak / 1e6 for window, peak in peaks.items()},
         )
     )
+    assert peaks[256] < 1.25 * peaks[16]
 
 
 # ---------------------------------------------------------------------------------------------------- crossbars

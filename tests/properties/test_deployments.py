@@ -95,7 +95,7 @@ DEAD = strategies.designs(circuits=RAILED, effects=st.just((DeadNeurons(rate=0.5
 
 
 @settings(max_examples=8)
-@given(strategies.networks().filter(lambda network: len(network.layers) > 1), strategies.chips(DEAD), st.data())
+@given(strategies.networks(min_layers=2), strategies.chips(DEAD), st.data())
 def test_dead_neurons_never_fire_and_membranes_stay_within_their_rails(
     network: Network, chip: Chip, data: st.DataObject
 ) -> None:

@@ -105,13 +105,15 @@ def test_the_mean_of_relaxing_cells_stands_still(device: Device) -> None:
         assert abs(aged.mean() - g[0]) <= 4 * aged.std() / np.sqrt(g.size)
 
 
-@kinds(Cmo, Pcm, Sonos)
+@kinds(Cmo, Pcm)
 @given(data=st.data())
 def test_read_noise_gathers_with_time(kind: type[Device], data: st.DataObject) -> None:
     device = data.draw(strategies.devices((kind,)))
     target, _, _ = population(device)
     slow = [device.slow(target, target, np.full_like(target, age), 1e-3) for age in ages(device)]
     assert all((later >= before).all() for before, later in pairwise(slow))
+    loud = device.flicker(target, target) > 0
+    assert (slow[-1][loud] > slow[0][loud]).all()
 
 
 @kinds(*ALL)

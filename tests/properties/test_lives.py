@@ -3,6 +3,7 @@ alone, both engines tell the same story, and a snapshot leads back to where it w
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from chipsim import devices
 from chipsim.arrays import to_numpy
 from chipsim.deployment import Deployment
 from chipsim.engines import Brian, Engine, Torch
+from chipsim.errors import ChipsimError
 from chipsim.network import Network
 from chipsim.testing import strategies
 
@@ -105,6 +107,16 @@ def state(snn: Deployment) -> dict[str, Array]:
     return found
 
 
+def report(snn: Deployment) -> str:
+    """The effect report, or why there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return snn.effect_report().to_json()
+        except ChipsimError as error:
+            return str(error)
+
+
 def same(found: dict[str, Array], expected: dict[str, Array], rtol: float = 1e-7) -> None:
     for name, values in expected.items():
         largest = float(np.abs(values).max())
@@ -152,15 +164,17 @@ def test_a_snapshot_leads_back_and_what_follows_is_the_same(
     snn = born(network, device, kinds, verify, DIES[:1], FAST)
     for act in before:
         does(snn, act)
-    snapshot, ends = snn.snapshot(), []
+    snapshot, ends, reported = snn.snapshot(), [], report(snn)
     for acts in (after, between, after):
         for act in acts:
             does(snn, act)
         ends.append(state(snn))
         snn.restore(snapshot)
+        assert report(snn) == reported
     same(ends[2], ends[0], rtol=1e-12)
     elsewhere = born(network, device, kinds, verify, DIES[:1], FAST)
     elsewhere.restore(snapshot)
+    assert report(elsewhere) == reported
     for act in after:
         does(elsewhere, act)
     same(state(elsewhere), ends[0], rtol=1e-12)

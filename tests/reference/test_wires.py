@@ -91,6 +91,26 @@ def test_a_large_array_leaves_nothing_over() -> None:
     np.testing.assert_allclose(v @ lattice.effective(), found.currents, atol=1e-9 * np.abs(found.currents).max())
 
 
+@settings(max_examples=30, deadline=None)
+@given(WIRES, st.integers(0, 2**32 - 1))
+def test_the_far_end_is_the_near_end_of_a_mirrored_array(wires: Wires, seed: int) -> None:
+    g = np.random.default_rng(seed).uniform(1e-7, 1e-3, (6, 5))
+    near, far = (replace(wires, drive=end).lattice(g).effective() for end in ("near", "far"))
+    np.testing.assert_allclose(replace(wires, drive="near").lattice(g[:, ::-1]).effective()[:, ::-1], far, rtol=1e-9)
+    assert not np.allclose(near, far, rtol=1e-9)
+    near, far = (replace(wires, sense=end).lattice(g).effective() for end in ("near", "far"))
+    np.testing.assert_allclose(replace(wires, sense="near").lattice(g[::-1]).effective()[::-1], far, rtol=1e-9)
+    assert not np.allclose(near, far, rtol=1e-9)
+
+
+def test_the_near_end_is_where_the_first_column_and_the_last_row_are() -> None:
+    g = np.full((1, 2), 1e-3)
+    first, last = Wires(row=100.0, column=0.0).lattice(g).effective()[0]
+    assert first > 1.05 * last
+    first, last = Wires(row=0.0, column=100.0).lattice(g.T).effective()[:, 0]
+    assert last > 1.05 * first
+
+
 def test_a_single_cell_is_a_row_of_resistors() -> None:
     wires = Wires(source=10.0, terminal=20.0, access=300.0)
     assert wires.lattice([[1e-3]]).effective()[0, 0] == pytest.approx(1 / (10 + 20 + 300 + 1000), rel=1e-12)
@@ -122,6 +142,12 @@ def test_an_array_is_reciprocal_passive_and_monotone(wires: Wires, seed: int) ->
     found = wires.lattice(g).effective()
     assert (found > 0).all()
     assert (found.sum(1) <= g.sum(1)).all()  # a word line draws no more than its cells would without wires
+    turned = replace(
+        wires, row=wires.column, column=wires.row, source=wires.terminal, terminal=wires.source, drive=wires.sense,
+        sense=wires.drive,
+    )  # fmt: skip
+    mirrored = turned.lattice(g[::-1, ::-1].T).effective().T[::-1, ::-1]  # rows end where columns begin
+    np.testing.assert_allclose(mirrored, found, rtol=1e-9)
     worse = Wires(**{**wires.__dict__, "row": 2 * wires.row, "column": 2 * wires.column}).lattice(g).effective()
     assert worse.sum() < found.sum()
 

@@ -111,14 +111,11 @@ def _equal(one: object, other: object, what: str) -> None:
 
 
 def differs_from_tile_to_tile(effect: Effect) -> None:
-    """Tiles, dies and banks of circuits draw independently: no two share their frozen variation. What the design itself
-    places is the same on all dies.
+    """Tiles and dies draw independently: no two share their frozen variation. What the design itself places is the same
+    on all dies.
     """
     one, other = _chip(effect), _chip(effect, seed=1)
-    neurons, readouts = one.frozen_neurons[0], one.frozen_readouts[0]
-    shared = {name: neurons[name][: len(values)] for name, values in readouts.items() if name in neurons}
     pairs = [
-        (shared, readouts, "two banks"),
         (one.tile(0)[0], one.tile(1)[0], "two tiles"),
         (one.tile(0)[0], other.tile(0)[0], "two dies"),
         (one.frozen_neurons[0], other.frozen_neurons[0], "two dies"),
@@ -147,6 +144,11 @@ def edits_no_argument(effect: Effect) -> None:
     effect.programme(g, cells)
     effect.read(g, cells)
     effect.variance(g, device.g_max)
+    effect.settled(cells)
+    effect.column_gain(cells)
+    effect.column_offset(cells)
+    effect.column_variance(cells)
+    effect.column_errors(neurons)
     effect.measure(Seen(neurons=[neurons], cells=[cells], noise=noise, conductances=[g], g_max=device.g_max))
     assert names == [list(values), list(neurons), list(cells)], "a hook added or removed an entry of its argument"
     for array, copy in zip(arrays, copies, strict=True):

@@ -189,18 +189,23 @@ def writes_each_of_several_chips_as_alone(writer: Writer) -> None:
     """Cells of several chips [2, chips, rows, columns] are written as those of each, by its own stream."""
     for device in _devices(writer):
         array, cells = _array(writer, device)
+        change = _change(0.5)
+        chips = {
+            "one": (cells, change),
+            "other": (writer.write(array, cells, _change(0.3)[::-1], _rng("before"), 1.0), -change),
+        }
         both = Cells(
             **{
-                name: np.stack([values, values], axis=0 if values.ndim == 2 else 1)
+                name: np.stack([_states(own)[name] for own, _ in chips.values()], axis=0 if values.ndim == 2 else 1)
                 for name, values in _states(cells).items()
             }
         )
         frozen = {name: np.stack([values, values], axis=1) for name, values in array.frozen.items()}
         pair = Crossbar(device=device, effects=(), w_max=W_MAX, frozen=frozen, pair=array.pair)
-        change = _change(0.5)
-        found = writer.write(pair, both, np.stack([change, change]), [_rng("one"), _rng("other")], 1.0)
-        for chip, name in enumerate(("one", "other")):
-            alone = writer.write(array, cells, change, _rng(name), 1.0)
+        changes = np.stack([own for _, own in chips.values()])
+        found = writer.write(pair, both, changes, [_rng(name) for name in chips], 2.0)
+        for chip, (name, (own, change)) in enumerate(chips.items()):
+            alone = writer.write(array, own, change, _rng(name), 2.0)
             assert np.allclose(found.g[:, chip], alone.g, rtol=1e-12), "a chip is written otherwise beside another"
 
 
