@@ -129,8 +129,10 @@ class Crossbar:
             plus = xp.ones_like(plus)
         turns = [xp.stack([plus, ~plus]), xp.stack([~plus, plus])]
         if self.pair == "minimum":
-            turns = turns * 2  # of a cell that was seen at 0 nobody knew the read path
-        for corrected in turns if first or self.pair == "minimum" else turns[:1]:
+            turns *= 2  # of a cell that was seen at 0 nobody knew the read path
+        elif not first:
+            turns = turns[:1]
+        for corrected in turns:
             seen = self._amplified(self._met("read", self._met("programme", targets), on_average=True))
             aim = xp.flip(seen, axis=0) + signed
             missed = xp.abs(aim - seen) > 8 * xp.finfo(targets.dtype).eps * device.g_max  # by more than rounding

@@ -91,11 +91,16 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
-def check(trial: Trial) -> None:
-    """Refuse an age that the device's drift was not measured for."""
+def check_age(device: str, age: float) -> None:
+    """Refuse an age [s] that the device's drift was not measured for, and that it does not extrapolate to."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
-        DEVICES[str(trial.point["device"])].check_age(float(trial.point["age"]))
+        DEVICES[device].check_age(age)
+
+
+def check(trial: Trial) -> None:
+    """Refuse what cannot be measured before anything runs."""
+    check_age(str(trial.point["device"]), float(trial.point["age"]))
 
 
 STUDY = Study(

@@ -17,17 +17,15 @@ samples are presented, so with `settle` = 0 a remedy is measured in the noise th
 """
 
 import dataclasses
-import warnings
 
 import numpy as np
 import xarray as xr
 
 import chipsim as cs
 from chipsim.arrays import namespace, to_numpy
-from chipsim.devices import ExtrapolationWarning
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
-from studies.accuracy_over_time import DAY, DEVICES, design
+from studies.accuracy_over_time import DAY, DEVICES, check_age, design
 from studies.methods import recalibrate
 from studies.reference_teacher import (
     FASHION_FIRST,
@@ -128,10 +126,8 @@ def trial(trial: Trial) -> xr.Dataset:
 
 def check(trial: Trial) -> None:
     """Refuse a wait that the device's drift was not measured for."""
-    age = sum(float(trial.settings.options[name]) for name in ("first", "age", "settle"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExtrapolationWarning)
-        DEVICES[str(trial.point["device"])].check_age(age)
+    waits = (float(trial.settings.options[name]) for name in ("first", "age", "settle"))
+    check_age(str(trial.point["device"]), sum(waits))
 
 
 STUDY = Study(

@@ -76,6 +76,7 @@ def test_list_shows_hyphens_factors_and_defaults(chipsim: Run) -> None:
 
 
 def test_names_take_hyphens_and_underscores(chipsim: Run, tmp_path: Path) -> None:
+    assert cli.shown("accuracy_vs_mismatch") == "accuracy-vs-mismatch"
     assert cli.load_study("cost-of-learning") is cli.load_study("cost_of_learning")
     assert "cli" not in cli.study_names()
     assert "bad" not in cli.study_names(), "a module without STUDY is no study"

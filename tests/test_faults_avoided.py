@@ -89,6 +89,8 @@ def test_compensation_holds_while_the_chip_learns() -> None:
     assert np.count_nonzero(wanted[made_up] != before[made_up]) > 3
     assert (errors[0][reachable(plain, 1)] > 1e-3).all()
     np.testing.assert_allclose(errors[1][made_up], 0.0, atol=1e-12)
+    np.testing.assert_allclose(errors[1][np.asarray(aware._frozen[1][0]["stuck"]).sum(0) == 0], 0.0, atol=1e-12)
+    assert np.median(errors[1]) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_it_makes_up_through_the_gain_of_the_cell_that_makes_up() -> None:

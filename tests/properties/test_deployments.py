@@ -91,7 +91,10 @@ def test_the_same_chip_deployed_twice_is_the_same_deployment(network: Network, c
 
 
 RAILED = strategies.circuits().filter(lambda circuit: np.isfinite([circuit.v_floor, circuit.v_ceiling]).all())
-DEAD = strategies.designs(circuits=RAILED, effects=st.just((DeadNeurons(rate=0.5), Mismatch(sigma=0.3))))
+DYING = strategies.effects().map(
+    lambda drawn: (DeadNeurons(rate=0.5), *(effect for effect in drawn if not isinstance(effect, DeadNeurons)))
+)
+DEAD = strategies.designs(circuits=RAILED, effects=DYING)
 
 
 @settings(max_examples=8)

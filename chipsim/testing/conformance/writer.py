@@ -114,6 +114,10 @@ def gathers_small_changes(writer: Writer) -> None:
         spread = level * np.sqrt(count * 0.25)
         written = float((moved * asked).sum() / (asked**2).sum())
         assert abs(written - 1) <= 4 * spread / np.linalg.norm(asked), f"of small changes {written:.0%} are written"
+        astray = float((moved - asked).mean())
+        assert abs(astray) <= 4 * spread / np.sqrt(asked.size) + 1e-9, (
+            f"small changes go astray by {astray:g} on average"
+        )
         assert np.abs(moved - asked).max() <= level + 5 * spread, "a weight is far from the sum of its changes"
 
 
