@@ -14,7 +14,7 @@ from chipsim.circuits import Circuit
 from chipsim.engines import Engine, reference
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.probe import variable
-from chipsim.quantity import Parameters, canonical_json, quantity, to_si
+from chipsim.quantity import Parameters, canonical_json, quantity, to_si, whole
 from chipsim.responses import CALIX, ROLES, Adc, Flags, Prober
 from chipsim.schema import DIMENSIONS
 from chipsim.streams import stream
@@ -50,10 +50,7 @@ class Bias(Parameters):
         super().__post_init__()
         if self.role not in ROLES:
             raise ParameterError(f"unknown role {self.role!r} of a Bias; known: {', '.join(ROLES)}")
-        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 16:
-            raise ParameterError(f"Bias.bits must be a whole number from 2 to 16, not {self.bits!r}")
-        if not isinstance(self.logarithmic, bool):
-            raise ParameterError(f"Bias.logarithmic must be True or False, not {self.logarithmic!r}")
+        whole(self.bits, "Bias.bits", 2, 16)
         if not self.low < self.high:
             raise ParameterError(f"Bias.low = {self.low:g} must lie below Bias.high = {self.high:g}")
         if self.role == "reset" and self.logarithmic:
@@ -143,12 +140,9 @@ def calibrate(
         biases = tuple(bias for bias in BIASES if bias.role in circuit.roles)
     _check(biases, circuit)
     available = chip.design.readouts if readouts else chip.design.neurons
-    count = available if neurons is None else neurons
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= available:
-        raise ParameterError(f"neurons must be a whole number from 1 to the chip's {available}, not {neurons!r}")
+    count = available if neurons is None else whole(neurons, "neurons", 1, available)
     for name, value in (("repeats", repeats), ("rounds", rounds)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
+        whole(value, name, 1)
     seconds = circuit.step if step is None else to_si(step, "s", "step")
     if not 0 < seconds < math.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")

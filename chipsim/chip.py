@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Literal, Self, final
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ from chipsim.effects import Effect
 from chipsim.effects.base import Draw, Frozen
 from chipsim.errors import ParameterError, StoredFileError
 from chipsim.files import replace_file
-from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity
+from chipsim.quantity import Parameters, canonical_json, declarations, from_json, quantity, whole
 from chipsim.schema import VERSION
 from chipsim.signals import LearningCircuits
 from chipsim.streams import White, noise_key, stream
@@ -61,7 +61,7 @@ class ChipDesign(Parameters):
     readouts: int = 256
     v_read: float = quantity(0.2, "V", (1e-6, 10.0))
     """Voltage of a driven row [V]."""
-    pair: str = "minimum"
+    pair: Literal["minimum", "reference"] = "minimum"
     """How two cells hold a weight: "minimum", one of them at g_min, or "reference", one of them in the middle and left
     alone when the chip learns, as cells need that are changed by pulses in either direction.
     """
@@ -74,25 +74,13 @@ class ChipDesign(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.effects, Effect):
-            raise ParameterError("ChipDesign.effects must be a tuple; write effects=(effect,)")
-        object.__setattr__(self, "effects", tuple(self.effects))
         for name in ("tiles", "rows", "columns", "neurons", "readouts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(f"ChipDesign.{name} must be a whole number of at least 1, not {value!r}")
-        for name, family in (("circuit", Circuit), ("readout", Circuit), ("device", Device)):
-            if not isinstance(getattr(self, name), family):
-                raise ParameterError(f"ChipDesign.{name} must be a {family.__name__}, not {getattr(self, name)!r}")
-        if not isinstance(self.learning, LearningCircuits):
-            raise ParameterError(f"ChipDesign.learning must be LearningCircuits, not {self.learning!r}")
-        if self.pair not in ("minimum", "reference"):
-            raise ParameterError(f'ChipDesign.pair must be "minimum" or "reference", not {self.pair!r}')
+            whole(getattr(self, name), f"ChipDesign.{name}", 1)
         if self.circuit.threshold is None:
             raise ParameterError(f"ChipDesign.circuit must spike; {type(self.circuit).__name__} does not (a read-out?)")
         if self.readout.threshold is not None:
             raise ParameterError(f"ChipDesign.readout must not spike; {type(self.readout).__name__} does")
-        names = [self._effect_name(effect) for effect in self.effects]
+        names = [effect.name for effect in self.effects]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ParameterError(f"effect {repeated.pop()} stands twice in ChipDesign.effects; give each effect once")
         for effect in self.effects:
@@ -101,12 +89,6 @@ class ChipDesign(Parameters):
                 raise ParameterError(
                     f"SiliconMismatch.v_read = {effect.v_read:g} V is not the design's, of {self.v_read:g} V"
                 )
-
-    @staticmethod
-    def _effect_name(effect: object) -> str:
-        if not isinstance(effect, Effect):
-            raise ParameterError(f"ChipDesign.effects must hold effects, not {effect!r}")
-        return effect.name
 
     @property
     def acting(self) -> tuple[Effect, ...]:

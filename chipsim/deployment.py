@@ -27,7 +27,7 @@ from chipsim.network import Network
 from chipsim.population import step_error
 from chipsim.probe import Probe, Record, variable
 from chipsim.progress import Bar
-from chipsim.quantity import canonical_json, to_si
+from chipsim.quantity import canonical_json, to_si, whole
 from chipsim.report import EffectReport, Entry, entries
 from chipsim.streams import White, noise_key, stream
 
@@ -833,8 +833,7 @@ def deploy(
         raise ParameterError(f"deploy needs a Chip, as fabricate(design, seed) gives, not a {type(chip).__name__}")
     if len({one.design.hash for one in chips}) > 1:
         raise ParameterError("several chips that are simulated side by side must be of one design")
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ParameterError(f"window must be a whole number of steps of at least 1, not {window!r}")
+    window = whole(window, "window", 1)
     seconds = to_si(step, "s", "step")
     if not 0 < seconds < np.inf:
         raise ParameterError(f"step must be above 0 s and finite, not {seconds:g} s")

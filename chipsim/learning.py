@@ -23,7 +23,7 @@ from chipsim.loop import Adam, Controller, Optimiser
 from chipsim.periphery import Periphery
 from chipsim.probe import variable
 from chipsim.progress import with_progress
-from chipsim.quantity import canonical_json
+from chipsim.quantity import canonical_json, whole
 from chipsim.rules import LocalTandem, Rule
 from chipsim.schema import DIMENSIONS
 from chipsim.signals import LocalSignals
@@ -116,8 +116,7 @@ def learn(
     targets that do not fit the network; StoredFileError for the checkpoint of another run, or a damaged one.
     """
     size = _batch_size(update, batch)
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ParameterError(f"epochs must be a whole number of at least 1, not {epochs!r}")
+    whole(epochs, "epochs", 1)
     rule = rule or LocalTandem()
     lessons = _lessons(targets, rule)
     if not len(lessons):
@@ -201,9 +200,7 @@ def _chosen(layers: Sequence[int] | None, count: int, rule: Rule) -> frozenset[i
 def _batch_size(update: str, batch: int | None) -> int:
     if update not in ("step", "sample", "batch"):
         raise ParameterError(f'update must be "step", "sample" or "batch", not {update!r}')
-    size = batch if batch is not None else BATCH if update == "batch" else 1
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ParameterError(f"batch must be a whole number of at least 1, not {batch!r}")
+    size = whole(batch, "batch", 1) if batch is not None else BATCH if update == "batch" else 1
     if update != "batch" and size != 1:
         raise ParameterError(f'update="{update}" presents one sample at a time; leave batch = {size} out')
     return size

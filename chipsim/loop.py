@@ -36,11 +36,6 @@ class Optimiser(Parameters, ABC):
     final: float = quantity(1.0, "1", (0.0, 1.0))
     relative: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.relative, bool):
-            raise ParameterError(f"{type(self).__name__}.relative must be True or False, not {self.relative!r}")
-
     def rate(self, progress: float) -> float:
         """Learning rate at `progress`: the share of the run's samples that came before."""
         return self.lr * (1 + (self.final - 1) * progress)

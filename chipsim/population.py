@@ -15,7 +15,7 @@ from chipsim.circuits import Circuit
 from chipsim.engines import Engine, Stage, StageState, Watch, Window, reference
 from chipsim.errors import ParameterError
 from chipsim.probe import variable
-from chipsim.quantity import check_unit, to_si
+from chipsim.quantity import check_unit, to_si, whole
 from chipsim.schema import DIMENSIONS
 from chipsim.streams import White
 
@@ -164,8 +164,7 @@ def step_error(
 
 
 def _bank(circuit: Circuit, chip: Chip | None, neurons: int) -> dict[str, NDArray[np.float64]]:
-    if isinstance(neurons, bool) or not isinstance(neurons, int) or neurons < 1:
-        raise ParameterError(f"neurons must be a whole number of at least 1, not {neurons!r}")
+    neurons = whole(neurons, "neurons", 1)
     if chip is None:
         return {name: np.full(neurons, value) for name, value in circuit.nominal().items()}
     if circuit.threshold is None:

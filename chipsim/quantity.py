@@ -5,10 +5,15 @@ field's unit); it is recognised by duck type, so that this module needs no Brian
 """
 
 import dataclasses
+import functools
 import json
 import math
+import operator
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from chipsim.errors import ParameterError
 
@@ -85,21 +90,101 @@ def to_si(value: Any, unit: str, name: str = "value") -> float:
         raise ParameterError(f"{name} = {value!r} is not a number; give a number in {unit}") from error
 
 
+def whole(value: Any, name: str = "value", least: int | None = None, most: int | None = None) -> int:
+    """Return `value` as an int within least .. most; a truth value or a number with a fraction is refused.
+
+    >>> whole(3.5, "epochs", least=1)
+    Traceback (most recent call last):
+    ...
+    chipsim.errors.ParameterError: epochs must be a whole number of at least 1, not 3.5
+    """
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or (least is not None and found < least) or (most is not None and found > most):
+        within = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+        raise ParameterError(f"{name} must be a whole number{within}, not {value!r}")
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Base of everything that has physical parameters: checks each quantity field once, at construction."""
+    """Base of everything that has physical parameters: checks each field once, at construction, quantities for their
+    unit and range, others for the type that they are annotated with.
+    """
 
     def __post_init__(self) -> None:
-        for name, declared in declarations(self).items():
-            label = f"{type(self).__name__}.{name}"
-            value = to_si(getattr(self, name), declared.unit, label)
-            low, high = declared.range
-            if not low <= value <= high:  # also refuses NaN
-                raise ParameterError(
-                    f"{label} = {value:g} {declared.unit} is outside its valid range "
-                    f"{low:g} to {high:g} {declared.unit} (source: {declared.source})"
-                )
-            object.__setattr__(self, name, value)
+        declared, cls = declarations(self), cast(Any, type(self))
+        for name, kind in _kinds(cls).items():
+            label, value = f"{cls.__name__}.{name}", getattr(self, name)
+            found = _in_range(value, declared[name], label) if name in declared else _of_kind(value, kind, label)
+            object.__setattr__(self, name, found)
+
+
+@functools.cache
+def _kinds(cls: Any) -> Mapping[str, Any]:
+    """The annotated types of the fields of a dataclass; Any for all where one is not known at the top of its module."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError:
+        return dict.fromkeys(names, Any)
+    return {name: hints[name] for name in names}
+
+
+def _in_range(value: Any, declared: Declaration, label: str) -> float:
+    found = to_si(value, declared.unit, label)
+    (low, high), unit = declared.range, "" if declared.unit == "1" else f" {declared.unit}"
+    if not low <= found <= high:  # also refuses NaN
+        raise ParameterError(
+            f"{label} = {found:g}{unit} is outside its valid range {low:g} to {high:g}{unit} "
+            f"(source: {declared.source})"
+        )
+    return found
+
+
+def _of_kind(value: Any, kind: Any, label: str) -> Any:
+    """Return `value` as the annotated type `kind`: a sequence or an array for a tuple, an index for an int."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType) and types.NoneType in arguments:
+        (kind,) = (argument for argument in arguments if argument is not types.NoneType)
+        return None if value is None else _of_kind(value, kind, label)
+    if origin is Literal:
+        if value not in arguments:
+            raise ParameterError(f"{label} must be {' or '.join(map(json.dumps, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        return _tuple_of(value, arguments, label)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ParameterError(f"{label} must be True or False, not {value!r}")
+        return value
+    if kind is int:
+        return whole(value, label)
+    if kind is float:
+        found = to_si(value, "1", label)
+        if math.isnan(found):
+            raise ParameterError(f"{label} is NaN; give a number")
+        return found
+    if isinstance(kind, type) and issubclass(kind, (str, Parameters)) and not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ParameterError(f"{label} must be {article} {kind.__name__}, not {value!r}")
+    return value
+
+
+def _tuple_of(value: Any, kinds: tuple[Any, ...], label: str) -> tuple[Any, ...]:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ParameterError(f"{label} must be a tuple, as (one,) or (one, two), not {value!r}")
+    if kinds[-1:] == (...,):
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise ParameterError(f"{label} must hold {len(kinds)} values, not {value!r}")
+    return tuple(
+        _of_kind(each, kind, f"{label}[{place}]") for place, (each, kind) in enumerate(zip(value, kinds, strict=True))
+    )
 
 
 def to_json(value: Any) -> Any:

@@ -15,7 +15,7 @@ from chipsim.circuits import Circuit
 from chipsim.engines import Engine, StageState
 from chipsim.errors import ParameterError
 from chipsim.population import drive_bank
-from chipsim.quantity import Parameters, quantity
+from chipsim.quantity import Parameters, quantity, whole
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -62,8 +62,7 @@ class Adc(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 20:
-            raise ParameterError(f"Adc.bits must be a whole number from 2 to 20, not {self.bits!r}")
+        whole(self.bits, "Adc.bits", 2, 20)
         if not self.low < self.zero < self.high < 2**self.bits:
             raise ParameterError(
                 f"Adc.low = {self.low:g}, zero = {self.zero:g} and high = {self.high:g} must rise, up to "

@@ -52,7 +52,7 @@ class LearningCircuits(Parameters):
         super().__post_init__()
         for name in BITS:
             bits, least = getattr(self, f"{name}_bits"), 1 + (name in SIGNED)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not (bits == 0 or least <= bits <= 24):
+            if not (bits == 0 or least <= bits <= 24):
                 raise ParameterError(
                     f"LearningCircuits.{name}_bits must be 0 (without limit) or {least} to 24, not {bits!r}"
                 )

@@ -30,7 +30,7 @@ from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.factor import Factor, suggest
 from chipsim.files import PART, cannot_write, remove_leftovers
 from chipsim.progress import Reporter, in_short, told_in
-from chipsim.quantity import canonical_json
+from chipsim.quantity import canonical_json, whole
 from chipsim.results import Manifest, Value
 from chipsim.schema import DIMENSIONS
 
@@ -124,8 +124,7 @@ class Interrupted(KeyboardInterrupt):
 
 def chip_seeds(seed: int, chips: int) -> tuple[int, ...]:
     """The seeds of a run's chips: 1000 seed, 1000 seed + 1 ..., so that runs of two seeds share no chip."""
-    if isinstance(chips, bool) or not isinstance(chips, int) or not 1 <= chips <= CHIPS_PER_SEED:
-        raise ParameterError(f"chips must be an integer from 1 to {CHIPS_PER_SEED}, not {chips!r}")
+    whole(chips, "chips", 1, CHIPS_PER_SEED)
     return tuple(range(CHIPS_PER_SEED * seed, CHIPS_PER_SEED * seed + chips))
 
 
@@ -147,8 +146,7 @@ def plan(
     if dataset not in study.datasets:
         raise ParameterError(f"study {study.name} knows no data set {dataset!r}; {suggest(dataset, study.datasets)}")
     seed = seed if seed is not None else stored.seed if stored else 0
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ParameterError(f"seed must be an integer of at least 0, not {seed!r}")
+    whole(seed, "seed", 0)
     settings = Settings(dataset=dataset, seed=seed, options=_options(study, stored, options or {}))
     seeds: set[Value] = set(stored.grid["chip"]) if stored else set()
     if chips is not None or not seeds:
@@ -235,8 +233,7 @@ def run(
     differ in their last digits with it, so each trial is stored with its own.
     """
     for name, count in (("jobs", jobs), ("threads", threads)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ParameterError(f"{name} must be an integer of at least 1, not {count!r}")
+        whole(count, name, 1)
     out, reporter = Path(out), Reporter(study.name, shown=progress)
     asked = {"chips": chips, "seed": seed, "dataset": dataset, "factors": factors, "options": options}
     _place(study, out, asked)  # refuses before anything is touched

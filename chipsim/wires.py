@@ -62,12 +62,6 @@ class Wires(Parameters):
     drive: Ends = "near"
     sense: Ends = "near"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("drive", "sense"):
-            if getattr(self, name) not in ("near", "far", "both"):
-                raise ParameterError(f"Wires.{name} must be near, far or both, not {getattr(self, name)!r}")
-
     def lattice(
         self,
         cells: ArrayLike,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
+from chipsim.quantity import whole
 
 Array = NDArray[np.float64]
 
@@ -37,9 +38,7 @@ class Wiring:
 
     def __post_init__(self) -> None:
         for name, least in (("pool", 1), ("stride", 1), ("padding", 0), ("groups", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ParameterError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            whole(getattr(self, name), name, least)
         if self.pool > 1 and (len(self.inputs) != 3 or any(size % self.pool for size in self.inputs[1:])):
             raise ParameterError(
                 f"average pooling by {self.pool} needs images whose sides it divides, not inputs of shape {self.inputs}"

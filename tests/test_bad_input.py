@@ -110,7 +110,7 @@ API = {
     ),
     "rate above 1": (lambda: cs.DeadNeurons(rate=1.5), "valid range 0 to 1"),
     "an effect twice": (lambda: cs.ChipDesign(effects=(cs.DeadNeurons(), cs.DeadNeurons())), "stands twice"),
-    "something else as an effect": (lambda: cs.ChipDesign(effects=("mismatch",)), "must hold effects"),
+    "something else as an effect": (lambda: cs.ChipDesign(effects=("mismatch",)), "must be an Effect"),
     "a read-out as the neuron": (lambda: cs.ChipDesign(circuit=Integrator()), "must spike"),
     "a neuron as the read-out": (lambda: cs.ChipDesign(readout=cs.LIF()), "must not spike"),
     "a chip without tiles": (lambda: cs.ChipDesign(tiles=0), "at least 1"),

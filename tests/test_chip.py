@@ -30,7 +30,7 @@ DESIGN = ChipDesign(device=RRAM_MILO_2021, effects=(Mismatch(sigma=0.3), StuckCe
         ({"circuit": Integrator()}, "ChipDesign.circuit must spike; Integrator does not"),
         ({"readout": LIF()}, "ChipDesign.readout must not spike; LIF does"),
         ({"effects": (Mismatch(), Mismatch(sigma=0.1))}, "effect mismatch stands twice"),
-        ({"effects": ("mismatch",)}, "ChipDesign.effects must hold effects, not 'mismatch'"),
+        ({"effects": ("mismatch",)}, r"ChipDesign.effects\[0\] must be an Effect, not 'mismatch'"),
         ({"circuit": IF(), "effects": (Mismatch(kinds=("time_constant",)),)}, "IF has no time_constant"),
     ],
 )

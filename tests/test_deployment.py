@@ -146,7 +146,7 @@ def test_accuracy_needs_a_label_for_each_sample(labels: list[int]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"window": 0}, "window must be a whole number of steps of at least 1, not 0"),
+        ({"window": 0}, "window must be a whole number of at least 1, not 0"),
         ({"window": 2.0}, "window must be a whole number"),
         ({"window": True}, "window must be a whole number"),
         ({"step": 0.0}, "step must be above 0 s and finite, not 0 s"),

@@ -256,7 +256,7 @@ def test_measured_sizes_are_of_what_was_drawn() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: Mismatch(sigma=-1), "Mismatch.sigma = -1 1 is outside its valid range 0 to 2"),
+        (lambda: Mismatch(sigma=-1), "Mismatch.sigma = -1 is outside its valid range 0 to 2"),
         (lambda: Mismatch(kinds=("treshold",)), "unknown kind of mismatch 'treshold'; known: threshold, time_constant"),
         (lambda: Mismatch(kinds=()), "Mismatch.kinds is empty"),
         (

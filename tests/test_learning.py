@@ -443,7 +443,7 @@ def test_impossible_learning_is_refused(arguments: dict[str, Any], sentence: str
 
 def test_impossible_rules_are_refused() -> None:
     for warm_up in (-1, 2.0, True):
-        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number of steps of at least 0"):
+        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number of at least 0"):
             LocalTandem(warm_up=warm_up)  # type: ignore[arg-type]
 
 

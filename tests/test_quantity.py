@@ -2,9 +2,10 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import brian2
+import numpy as np
 import pytest
 
 from chipsim.circuits import LIF
@@ -82,6 +83,65 @@ def test_every_unit_is_brians(unit: str, value: Any) -> None:
 def test_bad_values_are_refused_with_a_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         Cell(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made(Parameters):
+    cell: Cell = Cell()
+    cells: tuple[Cell, ...] = ()
+    crossing: tuple[int, int] = (0, 0)
+    powers: tuple[float, ...] = ()
+    factor: float = 1.0
+    count: int = 1
+    levels: int | None = None
+    awake: bool = False
+    side: Literal["plus", "minus"] = "plus"
+    word: str = ""
+
+
+def test_fields_become_what_they_are_annotated_with() -> None:
+    made = Made(cells=[Cell()], crossing=np.array([1, 2]), powers=np.array([1, 2.5]), factor=2, levels=np.int64(3))  # type: ignore[arg-type]
+    assert (made.cells, made.crossing, made.powers, made.factor) == ((Cell(),), (1, 2), (1.0, 2.5), 2.0)
+    assert [type(value) for value in (*made.crossing, made.factor, made.levels)] == [int, int, float, int]
+    assert from_json(json.loads(canonical_json(made)), {"Made": Made, "Cell": Cell}) == made
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"cell": 1.0}, "Made.cell must be a Cell, not 1.0"),
+        ({"cells": Cell()}, r"Made.cells must be a tuple, as \(one,\) or \(one, two\), not Cell"),
+        ({"cells": (Cell(), "b")}, r"Made.cells\[1\] must be a Cell, not 'b'"),
+        ({"crossing": (1, 2, 3)}, r"Made.crossing must hold 2 values, not \(1, 2, 3\)"),
+        ({"crossing": (1, 2.5)}, r"Made.crossing\[1\] must be a whole number, not 2.5"),
+        ({"powers": (1.0, math.nan)}, r"Made.powers\[1\] is NaN"),
+        ({"powers": "12"}, "Made.powers must be a tuple"),
+        ({"powers": (1.0, "a")}, r"Made.powers\[1\] = 'a' is not a number"),
+        ({"factor": math.nan}, "Made.factor is NaN"),
+        ({"count": True}, "Made.count must be a whole number, not True"),
+        ({"levels": 2.0}, "Made.levels must be a whole number, not 2.0"),
+        ({"awake": "no"}, "Made.awake must be True or False, not 'no'"),
+        ({"awake": 1}, "Made.awake must be True or False, not 1"),
+        ({"side": "left"}, 'Made.side must be "plus" or "minus", not'),
+        ({"word": 1}, "Made.word must be a str, not 1"),
+    ],
+)
+def test_values_of_another_kind_are_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        Made(**given)
+
+
+def test_a_class_of_types_that_only_a_function_knows_takes_what_it_gets() -> None:
+    class Hidden: ...
+
+    @dataclass(frozen=True, kw_only=True)
+    class Local(Parameters):
+        hidden: "Hidden"
+        tau: float = quantity(1.0, "s", (0.0, 2.0))
+
+    assert isinstance(Local(hidden=Hidden()).hidden, Hidden)
+    with pytest.raises(ParameterError, match="outside"):
+        Local(hidden=Hidden(), tau=3.0)
 
 
 def test_parameter_errors_are_both_chipsims_and_value_errors() -> None:

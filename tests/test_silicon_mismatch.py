@@ -272,7 +272,7 @@ def test_the_report_says_how_large_each_block_varies() -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"scale": -0.1}, "SiliconMismatch.scale = -0.1 1 is outside its valid range 0 to 10"),
+        ({"scale": -0.1}, "SiliconMismatch.scale = -0.1 is outside its valid range 0 to 10"),
         ({"area_weight": 0.0}, "SiliconMismatch.area_weight = 0 m2 is outside"),
         ({"i_spec": 0.0}, "SiliconMismatch.i_spec"),
         ({"core_rows": 0}, "SiliconMismatch.core_rows must be a whole number of at least 1, not 0"),

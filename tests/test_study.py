@@ -94,10 +94,10 @@ def test_chip_seeds_of_two_seeds_share_nothing() -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"chips": 0}, "chips must be an integer from 1 to 1000, not 0"),
+        ({"chips": 0}, "chips must be a whole number from 1 to 1000, not 0"),
         ({"chips": 1001}, "not 1001"),
         ({"chips": 1.5}, "chips must be"),
-        ({"seed": -1}, "seed must be an integer of at least 0, not -1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"dataset": "mnits"}, "no data set 'mnits'; did you mean 'mnist'"),
         ({"factors": {"sgima": [0]}}, "no factor 'sgima'; did you mean 'sigma'. Known: sigma, rule"),
         ({"factors": {"sigma": [2]}}, "outside its valid range"),
@@ -504,7 +504,7 @@ def test_functions_that_workers_cannot_import_are_refused(toy: Study, tmp_path: 
 @pytest.mark.parametrize("name", ["jobs", "threads"])
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_jobs_and_threads_must_be_positive_integers(name: str, count: Any, toy: Study, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=f"{name} must be an integer of at least 1"):
+    with pytest.raises(ParameterError, match=f"{name} must be a whole number of at least 1"):
         run(toy, out=tmp_path / "a.h5", **{name: count})
 
 

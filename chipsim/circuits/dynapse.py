@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from chipsim.circuits.subthreshold import SE1, Soma
-from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
 ROCKPOOL = "rockpool DynapSim"
@@ -75,11 +74,6 @@ class DynapSE(Soma):
     """Width of the adaptation's pulse after a spike."""
     linear: bool = False
     """Whether synapses and adaptation are first-order low-pass filters, as far above their gain currents."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.linear, bool):
-            raise ParameterError(f"DynapSE.linear must be True or False, not {self.linear!r}")
 
     @property
     def tau_exc(self) -> float:

@@ -24,8 +24,6 @@ class SpikingCircuit(Membrane, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
-        if not isinstance(self.soft_reset, bool):
-            raise ParameterError(f"{name}.soft_reset must be True or False, not {self.soft_reset!r}")
         if not max(self.v_rest, self.v_reset) < self.v_threshold:
             raise ParameterError(
                 f"{name}.v_threshold = {self.v_threshold:g} V must lie above v_rest = {self.v_rest:g} V "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.errors import ParameterError
-from chipsim.quantity import Parameters, quantity
+from chipsim.quantity import Parameters, quantity, whole
 from chipsim.streams import Draw
 
 Frozen = Mapping[str, NDArray[np.float64]]
@@ -48,8 +48,8 @@ class Device(Parameters, ABC):
         name = type(self).__name__
         if not self.g_min < self.g_max:
             raise ParameterError(f"{name}.g_min = {self.g_min:g} S must lie below g_max = {self.g_max:g} S")
-        if self.levels is not None and (type(self.levels) is not int or not 2 <= self.levels <= 2**24):
-            raise ParameterError(f"{name}.levels = {self.levels!r} must be None (continuous) or 2 to 16777216")
+        if self.levels is not None:
+            whole(self.levels, f"{name}.levels", 2, 2**24)
 
     @property
     def wears(self) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import final
 
 from chipsim.arrays import AnyArray, namespace
-from chipsim.errors import ParameterError
 from chipsim.quantity import INF, Parameters
 
 LEAST = 1e-7
@@ -23,11 +22,6 @@ def polynomial(powers: tuple[float, ...], x: AnyArray) -> AnyArray:
 @dataclass(frozen=True, kw_only=True)
 class Curve(Parameters, ABC):
     """A function of a variable x >= 0, usually g / g_max, in the unit that the field which holds it states."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not all(isinstance(value, (Curve, tuple)) or value == value for value in vars(self).values()):
-            raise ParameterError(f"{self} holds NaN")
 
     @abstractmethod
     def __call__(self, x: AnyArray) -> AnyArray:

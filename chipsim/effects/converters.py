@@ -53,7 +53,7 @@ class Converters(Effect):
         super().__post_init__()
         for name in ("dac_bits", "adc_bits"):
             bits = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or bits == 1 or not 0 <= bits <= 24:
+            if bits == 1 or not 0 <= bits <= 24:
                 raise ParameterError(f"Converters.{name} must be 0 (none) or 2 to 24, not {bits!r}")
         if self._errs and not self.adc_bits:
             raise ParameterError("Converters of adc_bits = 0 have no ADC that could err; leave its errors at 0")

@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 import numpy as np
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.effects.base import Effect, Seen
-from chipsim.errors import ParameterError
 from chipsim.quantity import quantity
 
 
@@ -30,12 +29,7 @@ class ReadNoise(Effect):
     name: ClassVar[str] = "read_noise"
 
     sigma: float = quantity(0.01, "1", (0.0, 1.0))
-    relative_to: str = "range"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.relative_to not in ("range", "cell"):
-            raise ParameterError(f'ReadNoise.relative_to must be "range" or "cell", not {self.relative_to!r}')
+    relative_to: Literal["range", "cell"] = "range"
 
     @property
     def strength(self) -> float:

@@ -13,7 +13,7 @@ from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
 from chipsim.errors import ParameterError
-from chipsim.quantity import declarations, quantity
+from chipsim.quantity import declarations, quantity, whole
 from chipsim.streams import stream
 
 UNVERIFIED = "recalled for 180 nm, not verified"
@@ -125,15 +125,7 @@ class SiliconMismatch(Effect):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("core_rows", 1), ("core_columns", 1), ("lot", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ParameterError(
-                    f"SiliconMismatch.{name} must be a whole number of at least {least}, not {value!r}"
-                )
-        if not isinstance(self.transistor_cells, bool):
-            raise ParameterError(
-                f"SiliconMismatch.transistor_cells must be True or False, not {self.transistor_cells!r}"
-            )
+            whole(getattr(self, name), f"SiliconMismatch.{name}", least)
         if not self.outlier_low <= self.outlier_high:
             raise ParameterError(
                 f"SiliconMismatch.outlier_low = {self.outlier_low:g} must not lie above "

@@ -9,7 +9,7 @@ import numpy as np
 from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Array, Effect, Seen
-from chipsim.errors import ParameterError
+from chipsim.quantity import whole
 from chipsim.wires import Wires
 
 
@@ -30,8 +30,7 @@ class WireResistance(Wires, Effect):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.refresh, bool) or not isinstance(self.refresh, int) or self.refresh < 1:
-            raise ParameterError(f"WireResistance.refresh must be a whole number of at least 1, not {self.refresh!r}")
+        whole(self.refresh, "WireResistance.refresh", 1)
 
     @property
     def strength(self) -> float:

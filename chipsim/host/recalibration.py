@@ -17,7 +17,7 @@ from chipsim.errors import ParameterError
 from chipsim.loop import SGD, Controller
 from chipsim.probe import variable
 from chipsim.progress import with_progress
-from chipsim.quantity import canonical_json
+from chipsim.quantity import canonical_json, whole
 from chipsim.schema import DIMENSIONS
 from chipsim.writers import Direct, Writer
 
@@ -59,8 +59,7 @@ def recalibrate(
     """
     if by not in ("column", "layer"):
         raise ParameterError(f'by must be "column" or "layer", not {by!r}')
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ParameterError(f"rounds must be a whole number of at least 1, not {rounds!r}")
+    whole(rounds, "rounds", 1)
     if len(deployment.chips) > 1:
         raise ParameterError("a host recalibrates one chip at a time; deploy the network on each chip alone")
     flat = deployment.flat(inputs)

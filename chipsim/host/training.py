@@ -24,7 +24,7 @@ from chipsim.host.normalisation import Normalised
 from chipsim.loop import Adam, Controller, Optimiser
 from chipsim.probe import variable
 from chipsim.progress import with_progress
-from chipsim.quantity import canonical_json
+from chipsim.quantity import canonical_json, whole
 from chipsim.schema import DIMENSIONS
 from chipsim.streams import noise_key, stream, uniforms
 from chipsim.writers import Direct, Writer
@@ -125,8 +125,7 @@ def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs:
     """Return the labels of samples; raise ParameterError where they, `batch` or `epochs` cannot be."""
     classes = deployment.network.sizes[-1]
     for name, value in (("batch", batch), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ParameterError(f"{name} must be a whole number of at least 1, not {value!r}")
+        whole(value, name, 1)
     labels = np.asarray(samples.labels)
     if not labels.size or labels.shape != (len(samples.inputs),):
         raise ParameterError(

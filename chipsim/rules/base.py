@@ -52,12 +52,6 @@ class Rule(Parameters, ABC):
     def check(self, circuit: Circuit) -> None:
         """Raise ParameterError where the rule is wrong for this neuron circuit."""
 
-    def _check_warm_up(self, warm_up: int) -> None:
-        if isinstance(warm_up, bool) or not isinstance(warm_up, int) or warm_up < 0:
-            raise ParameterError(
-                f"{type(self).__name__}.warm_up must be a whole number of steps of at least 0, not {warm_up!r}"
-            )
-
     def _check_window(self, warm_up: int, signals: LocalSignals) -> None:
         if warm_up >= signals.window:
             raise ParameterError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chipsim.arrays import AnyArray, like
-from chipsim.quantity import quantity
+from chipsim.quantity import quantity, whole
 from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax
 from chipsim.signals import LocalSignals
 from chipsim.streams import stream
@@ -45,7 +45,7 @@ class Decolle(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_warm_up(self.warm_up)
+        whole(self.warm_up, f"{type(self).__name__}.warm_up", 0)
 
     def silent(self, window: int) -> int:
         return self.warm_up

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from chipsim.arrays import AnyArray
+from chipsim.quantity import whole
 from chipsim.rules.base import Rule, seen
 from chipsim.signals import LocalSignals
 
@@ -30,7 +31,7 @@ class Delta(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_warm_up(self.warm_up)
+        whole(self.warm_up, f"{type(self).__name__}.warm_up", 0)
 
     def silent(self, window: int) -> int:
         return self.warm_up

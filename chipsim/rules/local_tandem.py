@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, NamedTuple, final
 from chipsim.arrays import AnyArray, namespace
 from chipsim.circuits import Circuit
 from chipsim.errors import ParameterError
+from chipsim.quantity import whole
 from chipsim.rules.base import Rule, counted, gated, readout_error, seen, softmax, stopped
 from chipsim.signals import LocalSignals
 
@@ -37,7 +38,7 @@ class LocalTandem(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_warm_up(self.warm_up)
+        whole(self.warm_up, f"{type(self).__name__}.warm_up", 0)
 
     def silent(self, window: int) -> int:
         return self.warm_up

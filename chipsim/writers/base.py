@@ -10,7 +10,7 @@ import numpy as np
 from chipsim.arrays import AnyArray, like, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
 from chipsim.errors import ParameterError
-from chipsim.quantity import Parameters
+from chipsim.quantity import Parameters, whole
 
 Fresh = Callable[[], Streams]
 
@@ -64,9 +64,7 @@ class PulseWriter(Writer, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("most", 1), ("zero_shift", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ParameterError(f"{type(self).__name__}.{name} must be a whole number of at least {least}")
+            whole(getattr(self, name), f"{type(self).__name__}.{name}", least)
 
     @abstractmethod
     def counts(self, change: AnyArray, size: Any, uniform: Callable[[], AnyArray]) -> AnyArray:

@@ -5,8 +5,7 @@ from typing import Any, ClassVar, final
 
 from chipsim.arrays import AnyArray, namespace
 from chipsim.crossbar import Cells, Crossbar, Streams
-from chipsim.errors import ParameterError
-from chipsim.quantity import quantity
+from chipsim.quantity import quantity, whole
 from chipsim.writers.base import Writer
 
 
@@ -28,8 +27,7 @@ class WriteVerify(Writer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.rounds, bool) or not isinstance(self.rounds, int) or self.rounds < 1:
-            raise ParameterError(f"WriteVerify.rounds must be a whole number of at least 1, not {self.rounds!r}")
+        whole(self.rounds, "WriteVerify.rounds", 1)
 
     def write(self, array: Crossbar, cells: Cells, change: AnyArray, rng: Streams | None, time: Any) -> Cells:
         xp, device = namespace(change), array.device
