@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -80,6 +80,10 @@ class ChipDesign(Parameters):
             raise ParameterError(f"ChipDesign.circuit must spike; {type(self.circuit).__name__} does not (a read-out?)")
         if self.readout.threshold is not None:
             raise ParameterError(f"ChipDesign.readout must not spike; {type(self.readout).__name__} does")
+        if self.pair == "reference" and self.device.levels == 2:
+            raise ParameterError(
+                "a reference cell stands in the middle, which a device of 2 levels has not; give it more"
+            )
         names = [effect.name for effect in self.effects]
         if repeated := {name for name in names if names.count(name) > 1}:
             raise ParameterError(f"effect {repeated.pop()} stands twice in ChipDesign.effects; give each effect once")
@@ -147,6 +151,8 @@ class Chip:
         if self.measured:
             self._check_range(self.design.circuit, self.neurons)
             self._check_range(self.design.readout, self.readouts)
+        for index in sorted({int(key.split("/")[1]) for key in self.measured if key.startswith("tiles/")}):
+            self._check_cells(index)
 
     @classmethod
     def from_measurements(cls, design: ChipDesign, measured: Mapping[str, ArrayLike], *, seed: int = 0) -> Self:
@@ -246,8 +252,11 @@ class Chip:
         replace_file(Path(path), content.getvalue())
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote. Raises StoredFileError for a missing, damaged or foreign file or another version."""
+    def load(cls, path: str | PathLike[str], *, known: Sequence[type[Parameters]] = ()) -> Self:
+        """Read what `save` wrote. Raises StoredFileError for a missing, damaged or foreign file or another version.
+
+        known: classes of the user's own that the design may name, beside chipsim's.
+        """
         if not Path(path).is_file():
             raise StoredFileError(f"there is no file {path}; give one that Chip.save wrote")
         try:
@@ -259,7 +268,9 @@ class Chip:
                         f"{path} was written by model version {version}; this one is {MODEL_VERSION}, "
                         "which would fabricate another die: fabricate it again from its design and seed"
                     )
-                design = from_json(json.loads(file.attrs["design"]), known_types())
+                design = from_json(
+                    json.loads(file.attrs["design"]), known_types() | {kind.__name__: kind for kind in known}
+                )
                 measured: dict[str, Array] = {}
                 file.visititems(lambda name, item: _collect(measured, name, item))
                 trim = {key[len(TRIM) :]: measured.pop(key) for key in list(measured) if key.startswith(TRIM)}
@@ -306,6 +317,19 @@ class Chip:
                 raise ParameterError(
                     f"measured arrays give {name} from {values.min():g} to {values.max():g} {declared.unit}, outside "
                     f"its valid range {low:g} to {high:g} {declared.unit}"
+                )
+
+    def _check_cells(self, index: int) -> None:
+        """Raise ParameterError where measured arrays give cells of a tile a conductance that no cell has."""
+        for level in (self.design.device.g_min, self.design.device.g_max):
+            g = np.full((2, self.design.rows, self.design.columns), level)
+            for hook in ("programme", "read"):
+                for effect, frozen in zip(self.design.acting, self.tile(index), strict=True):
+                    g = getattr(effect, hook)(g, frozen)
+            if not (g.min() >= 0 and g.max() <= 1.0):
+                raise ParameterError(
+                    f"measured arrays give cells of tile {index} from {g.min():g} to {g.max():g} S; give conductances "
+                    "in siemens, and factors of at least 0"
                 )
 
     @property

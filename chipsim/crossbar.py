@@ -87,9 +87,11 @@ class Crossbar:
 
     @property
     def g_scale(self) -> Any:
-        """Conductance of a weight of 1 [S]."""
-        span = self.device.g_max - self.device.g_min
-        return (span if self.pair == "minimum" else span / 2) / self.w_max
+        """Conductance of a weight of 1 [S]; of a reference pair, on the side of the reference that has fewer levels."""
+        device, share = self.device, 1.0
+        if self.pair == "reference":
+            share = 0.5 if device.levels is None else (device.levels - 1) // 2 / (device.levels - 1)
+        return share * (device.g_max - device.g_min) / self.w_max
 
     def _met(self, hook: Literal["programme", "read"], g: AnyArray, *, on_average: bool = False) -> AnyArray:
         """Conductances [2, rows, columns] as all effects leave them, or as they do on average over time."""

@@ -139,7 +139,7 @@ def step_error(
 
     Nominal circuits, driven with each of the constant currents [A] for `duration` [s]; see `bench`. Returns, by
     current, spike_error: spikes more than in half steps (not for read-outs), and v_error: the root mean square of the
-    membrane's difference until the first spike of either run, over the circuit's swing.
+    membrane's difference until the first spike of either run, over the circuit's swing (NaN for one in the first step).
 
     >>> from chipsim.circuits import DPI, DynapSE
     >>> euler, runge_kutta = (step_error(kind(), current=20e-12).v_error.item() for kind in (DPI, DynapSE))
@@ -158,7 +158,9 @@ def step_error(
         before = ~np.logical_or.accumulate(either, axis=1)
         more = spikes[0].sum(axis=1) - spikes[1].sum(axis=1)
         found["spike_error"] = variable(("current",), more, "1", "spikes more than in half steps")
-    rms = np.sqrt((difference**2 * before).sum(axis=1) / np.maximum(before.sum(axis=1), 1))
+    compared = before.sum(axis=1)
+    rms = np.sqrt((difference**2 * before).sum(axis=1) / np.maximum(compared, 1))
+    rms[compared == 0] = np.nan
     found["v_error"] = variable(("current",), rms, "1", "rms of the membrane against half steps, over the swing")
     return xr.Dataset(found, {"current": coarse.current}, {"step": seconds})
 

@@ -211,7 +211,10 @@ def from_json(data: Any, known: dict[str, type[Parameters]]) -> Any:
     fields = dict(data)
     name = fields.pop("type", None)
     if name not in known:
-        raise ParameterError(f"unknown type {name!r} in stored design; known: {', '.join(sorted(known))}")
+        raise ParameterError(
+            f"unknown type {name!r} in stored design; give classes of your own as known=(Class,); "
+            f"known: {', '.join(sorted(known))}"
+        )
     allowed = {f.name for f in dataclasses.fields(known[name])}
     if unknown := sorted(set(fields) - allowed):
         raise ParameterError(

@@ -88,9 +88,8 @@ class Wires(Parameters):
         least = SHORTEST / (float(g.max()) or 1.0)
         rows = self._segments(g.shape, self.row, self.source, self.drive, least)
         columns = self._segments(g.T.shape, self.column, self.terminal, self.sense, least)[:, ::-1].T
-        if shorts is not None:
-            g = shorts.join(g, least)
-        lattice = Lattice(cells=g, rows=rows, columns=columns, iv=iv)
+        past = np.zeros_like(g) if shorts is None else shorts.conductances(g.shape, least)
+        lattice = Lattice(cells=g + past, rows=rows, columns=columns, shorts=past, iv=iv)
         return lattice if broken is None else broken.cut(lattice)
 
     @staticmethod
@@ -101,6 +100,13 @@ class Wires(Parameters):
         for place, name in ((0, "near"), (-1, "far")):
             segments[:, place] = 1 / max(end, least) if ends in (name, "both") else 0.0
         return segments
+
+
+def side_by_side(g: Array) -> Array:
+    """Return cells [2, rows, columns], plus and minus, as those of the array that they stand in, [rows, 2 columns]: the
+    two bit lines of a column next to each other.
+    """
+    return np.stack([g[0], g[1]], axis=-1).reshape(g.shape[1], -1)
 
 
 @final
@@ -132,14 +138,14 @@ class Shorts(Parameters):
     cells: tuple[tuple[int, int], ...]
     resistance: float = quantity(0.0, "ohm", (0.0, 1e9))
 
-    def join(self, g: Array, least: float) -> Array:
-        """Return cells [rows, columns] with these in parallel; least: the resistance that one of 0 counts."""
-        joined = g.copy()
+    def conductances(self, shape: tuple[int, ...], least: float) -> Array:
+        """Return these shorts [rows, columns], in siemens; least: the resistance that one of 0 counts."""
+        found = np.zeros(shape)
         for row, column in self.cells:
-            if not (0 <= row < g.shape[0] and 0 <= column < g.shape[1]):
-                raise ParameterError(f"there is no cell {(row, column)} to short in an array of {g.shape}")
-            joined[row, column] = g[row, column] + 1 / max(self.resistance, least)
-        return joined
+            if not (0 <= row < shape[0] and 0 <= column < shape[1]):
+                raise ParameterError(f"there is no cell {(row, column)} to short in an array of {shape}")
+            found[row, column] = 1 / max(self.resistance, least)
+        return found
 
 
 @final
@@ -158,21 +164,24 @@ class Solution:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lattice:
-    """Conductances of an array: cells [rows, columns]; rows [rows, columns + 1], segments of word lines, the first and
-    last to sources; columns [rows + 1, columns], segments of bit lines, the first and last to virtual grounds; 0 for an
-    open one. iv: the curve of cells that are not ohmic.
+    """Conductances of an array: cells [rows, columns], shorts past them included; rows [rows, columns + 1], segments of
+    word lines, the first and last to sources; columns [rows + 1, columns], segments of bit lines, the first and last to
+    virtual grounds; 0 for an open one. shorts: what no transistor of a cell switches off, [rows, columns]. iv: the
+    curve of cells that are not ohmic.
     """
 
     cells: Array
     rows: Array
     columns: Array
+    shorts: Array
     iv: IV | None = None
 
     def idle(self, driven: ArrayLike, state: Idle = "grounded") -> "Lattice":
         """Return the array while only the rows of the mask `driven` [rows] are driven.
 
         state: what the others do. "grounded": their sources hold 0 V, and nothing changes. "floating": their sources
-        are off. "gated": the transistors of their cells are off, as where a word line is the gates of its row.
+        are off. "gated": the transistors of their cells are off, as where a word line is the gates of its row; shorts
+        stay.
         """
         mask = np.asarray(driven)
         if mask.dtype != bool or mask.shape != self.cells.shape[:1]:
@@ -182,7 +191,7 @@ class Lattice:
             rows[~mask, 0] = rows[~mask, -1] = 0.0
             return replace(self, rows=rows)
         if state == "gated":
-            return replace(self, cells=np.where(mask[:, None], self.cells, 0.0))
+            return replace(self, cells=np.where(mask[:, None], self.cells, self.shorts))
         if state != "grounded":
             raise ParameterError(f"idle rows are grounded, floating or gated, not {state!r}")
         return self

@@ -434,10 +434,17 @@ def export_spice(
         Path | None, typer.Option(metavar="FILE", help="Tile: a saved chip. [default: one without effects]")
     ] = None,
     tile: Annotated[int, typer.Option(help="Tile: its number.")] = 0,
-    side: Annotated[str, typer.Option(help="Tile: the plus or the minus cells.")] = "plus",
+    side: Annotated[
+        str, typer.Option(help="Tile: both bit lines of each column, as on a die, or plus or minus alone.")
+    ] = "both",
     dataset: Annotated[str, typer.Option(help="Tile: the data set of the teacher on the chip.")] = "digits",
-    row: Annotated[float, typer.Option(help="Tile: resistance of a segment of a word line [ohm].")] = 1.0,
-    column: Annotated[float, typer.Option(help="Tile: resistance of a segment of a bit line [ohm].")] = 1.0,
+    row: Annotated[
+        float | None,
+        typer.Option(help="Tile: resistance of a segment of a word line [ohm]. [default: the chip's wires, or 1]"),
+    ] = None,
+    column: Annotated[
+        float | None, typer.Option(help="Tile: resistance of a segment of a bit line [ohm]. [default: as --row]")
+    ] = None,
     current: Annotated[float, typer.Option(help="Circuits: input current, or weight of the synapse [A].")] = 100e-12,
     duration: Annotated[float, typer.Option(help="Circuits: how long they run [s].")] = 0.1,
 ) -> None:
@@ -452,8 +459,11 @@ def export_spice(
 
     kind = _among("kind of netlist", kind, netlist.KINDS)
     if kind == "tile":
-        wires = Wires(row=row, column=column, source=row, terminal=column)
-        side, dataset = _among("side", side, netlist.SIDES), _among("data set", dataset, NAMES)
+        row, column = (row if row is not None else column), (column if column is not None else row)
+        wires = None
+        if row is not None and column is not None:
+            wires = Wires(row=row, column=column, source=row, terminal=column)
+        side, dataset = _among("side", side, (*netlist.SIDES, netlist.ALL)), _among("data set", dataset, NAMES)
         text = netlist.tile(chip, tile, side, wires, dataset)
     else:
         text = netlist.circuit(kind, current, duration)

@@ -1,5 +1,6 @@
 """The chipsim command: names, exit codes, what it prints."""
 
+import dataclasses
 import importlib.metadata
 import os
 import subprocess
@@ -337,6 +338,15 @@ def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.
     cells = {line.split()[0]: float(line.split()[3]) for line in text.splitlines() if line.startswith("rc")}
     assert cells == {f"rc{i}_{j}": 1 / g[i, j] for i, j in zip(*g.nonzero(), strict=True)}
     assert asked == [99.0], "the demo's network"
+
+    wires = cs.WireResistance(row=7.0, column=3.0)
+    cs.fabricate(dataclasses.replace(design, effects=(wires,)), seed=1).save(tmp_path / "wired.h5")
+    assert chipsim("export", "spice", "tile", "--chip", "wired.h5", "--tile", "1", "--out", "both.cir")[0] == 0
+    text = (tmp_path / "both.cir").read_text()
+    assert text.startswith(f"* {len(g)} x 12 array"), "plus and minus lines side by side"
+    assert "\nrw3_1 w3_0 w3_1 7\n" in text
+    assert "\nrb2_1 b0_2 b1_2 3\n" in text
+
     code, _, err = chipsim(*command[:-4], "--tile", "9")
     assert (code, err) == (1, "Error: there is no tile 9: this network takes tiles 0 to 2 of the chip\n")
 

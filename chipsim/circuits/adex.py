@@ -23,10 +23,10 @@ class AdEx(Circuit):
         tau_w dw/dt = a (v - e_l) - w
 
     A spike when v > v_peak; then v := v_reset for t_refractory, and w := w + b. The array's current I_in flows through
-    the whole step. Only differences of voltages matter; the defaults count them from e_l = 0, so that a factor on v_t
-    is mismatch of the distance to threshold. Second-order Runge-Kutta: steps of at most a twentieth of the shortest
-    time constant, which is microseconds on accelerated hardware; `check_step` refuses longer ones. The exponential is
-    clipped before it is evaluated. Its noise is that of the leak, 4 k T g_l [A^2/Hz] on C.
+    the whole step. Only differences of voltages matter; the defaults count them from e_l = 0. Second-order Runge-Kutta:
+    steps of at most a twentieth of the shortest time constant, which is microseconds on accelerated hardware;
+    `check_step` refuses longer ones. The exponential is clipped before it is evaluated. Its noise is that of the leak,
+    4 k T g_l [A^2/Hz] on C.
 
     Source: Brette and Gerstner 2005; the defaults are their regular spiking neuron. Raises ParameterError for a neuron
     without a resting state, whose exponential lifts it to a spike without input.
@@ -163,14 +163,6 @@ class AdEx(Circuit):
 
     def density(self, temperature: float) -> Density | None:
         return Density(2 * BOLTZMANN * temperature * self.g_l / self.capacitance**2, self.tau)
-
-    def check_step(self, step: float) -> None:
-        longest = min(self.tau, self.tau_w) / 20
-        if step > longest:
-            raise ParameterError(
-                f"a step of {step:g} s is too long for this AdEx circuit, whose equations need steps of at most "
-                f"{longest:.3g} s; give step={self.step:.3g} and a window of as many more steps"
-            )
 
 
 LSB = 1.2 / 256

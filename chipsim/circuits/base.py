@@ -1,10 +1,12 @@
 """What every neuron and read-out circuit declares; the engines run its text and know nothing else of it."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+from chipsim.errors import ParameterError
 from chipsim.quantity import Parameters, quantity
 
 BOLTZMANN = 1.380649e-23
@@ -120,8 +122,18 @@ class Circuit(Parameters, ABC):
         """
         return None
 
+    @property
+    def longest(self) -> float:
+        """Longest step for the equations [s]: five that suit them, unless a method of exponentials solves them."""
+        return math.inf if self.method in ("exact", "exponential_euler") else 5 * self.step
+
     def check_step(self, step: float) -> None:
         """Raise ParameterError where steps of `step` seconds are too long for the equations."""
+        if step > self.longest:
+            raise ParameterError(
+                f"a step of {step:g} s is too long for this {type(self).__name__} circuit, whose equations need steps "
+                f"of at most {self.longest:.3g} s; give step={self.step:.3g} and a window of as many more steps"
+            )
 
     def nominal(self) -> dict[str, float]:
         """Return the nominal value of every per-neuron field."""

@@ -193,13 +193,6 @@ class Soma(Subthreshold, ABC):
         digit = 10.0 ** math.floor(math.log10(self.longest))
         return min(1e-4, math.floor(self.longest / digit) * digit)
 
-    def check_step(self, step: float) -> None:
-        if step > self.longest:
-            raise ParameterError(
-                f"a step of {step:g} s is too long for this {type(self).__name__} circuit, whose equations need steps "
-                f"of at most {self.longest:.3g} s; give step={self.step:g} and a longer window"
-            )
-
     @property
     def shortest(self) -> float:
         """The shortest time constant [s]."""

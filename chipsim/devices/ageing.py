@@ -41,6 +41,8 @@ class Ageing(Drawn, ABC):
     """
 
     ages: ClassVar[bool] = True
+    goes_on: ClassVar[bool] = True
+    """Whether its fit says anything beyond what was measured."""
 
     measured_until: float = quantity(math.inf, "s", (0.0, math.inf))
     extrapolate: bool = False
@@ -50,7 +52,7 @@ class Ageing(Drawn, ABC):
             return
         beyond = f"cells of {age:.4g} s are older than {type(self).__name__} was measured, {self.measured_until:.4g} s"
         if not self.extrapolate:
-            raise ParameterError(f"{beyond}; extrapolate=True goes on with its fit")
+            raise ParameterError(f"{beyond}{'; extrapolate=True goes on with its fit' if self.goes_on else ''}")
         warnings.warn(f"{beyond}: extrapolated", ExtrapolationWarning, stacklevel=2)
 
 

@@ -31,6 +31,7 @@ class Sonos(Ageing):
     """
 
     fluctuates: ClassVar[bool] = True
+    goes_on: ClassVar[bool] = False
 
     g_max: float = quantity(9e-6, "S", (1e-9, 9e-6), AGRAWAL)
     measured_until: float = quantity(5 * DAY, "s", (0.0, 5 * DAY), AGRAWAL)

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import numpy as np
+
 from chipsim.arrays import AnyArray, namespace
 from chipsim.devices.ageing import Ageing, Drawn, Flickering
 from chipsim.devices.curves import LEAST, Curve, Polynomial
@@ -68,8 +70,16 @@ class Relaxing(Ageing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.times) != len(self.spreads) or list(self.times) != sorted({*self.times}) or not self.times[0] > 0:
+        rising = self.times and list(self.times) == sorted({*self.times}) and self.times[0] > 0
+        if not rising or len(self.times) != len(self.spreads):
             raise ParameterError("Relaxing.times must rise, above 0 s, with one of `spreads` for each")
+        x = np.linspace(self.g_min / self.g_max, 1.0, 100)
+        first, later = self.spreads[0](x), [curve(x) for curve in self.spreads[1:]]
+        if any(((first <= LEAST) & (each > LEAST)).any() for each in later):
+            raise ParameterError(
+                "Relaxing.spreads grow from nothing, but a cell goes on from where its write left it: give the first "
+                "one a spread above 0 wherever a later one has"
+            )
 
     @property
     def ages(self) -> bool:  # type: ignore[override]

@@ -12,7 +12,7 @@ from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
 from chipsim.errors import ParameterError
-from chipsim.quantity import quantity
+from chipsim.quantity import declarations, quantity
 
 FACTORS = ("threshold", "time_constant", "gain")
 KINDS = (*FACTORS, "reset", "cell_gain")
@@ -35,9 +35,10 @@ class Mismatch(Effect):
     """Frozen mismatch of relative size `sigma` on each of `kinds`.
 
     threshold, time_constant, gain (per neuron), cell_gain (per cell): multiplied by log-normal factors of mean 1 and
-    CV sigma. reset: Gaussian offset of standard deviation sigma (v_threshold - v_reset), nominal values. Factors are
-    log-normal because Gaussian ones of sigma 0.5 would make 2 % of thresholds negative. A kind that `kinds` names and
-    the neuron circuit lacks raises ParameterError; by default every kind that the circuit has is taken.
+    CV sigma; of a threshold that is a voltage, its `swing` from rest. reset: Gaussian offset of standard deviation
+    sigma (v_threshold - v_reset), nominal values. Factors are log-normal because Gaussian ones of sigma 0.5 would make
+    2 % of thresholds negative. A kind that `kinds` names and the neuron circuit lacks raises ParameterError; by default
+    every kind that the circuit has is taken.
     Form after Büchel et al. 2021 (Sci. Rep.): per neuron and per synapse, threshold included.
 
     >>> Mismatch(sigma=0.3).strength
@@ -96,7 +97,9 @@ class Mismatch(Effect):
                 swing = nominal[circuit.roles["threshold"]] - nominal[field]
                 changed[field] = changed[field] + swing * variation
             else:
-                changed[field] = changed[field] * variation
+                voltage = kind == "threshold" and declarations(circuit)[field].unit == "V"
+                zero = circuit.nominal()[field] - circuit.swing if voltage else 0.0  # an arbitrary one, of voltages
+                changed[field] = zero + (changed[field] - zero) * variation
         return changed
 
     def read(self, g: AnyArray, frozen: Mapping[str, AnyArray]) -> AnyArray:

@@ -47,16 +47,19 @@ class Block(NamedTuple):
 class SiliconMismatch(Effect):
     r"""Frozen mismatch of threshold voltage V_T, current factor beta and capacitance C of circuit blocks:
 
-        sigma(V_T) = a_vt / sqrt(W L)     sigma(beta) / beta = a_beta / sqrt(W L)     sigma(C) / C = a_c / sqrt(area)
+        sigma(V_T) = a_vt / sqrt(2 W L)   sigma(beta) / beta = a_beta / sqrt(2 W L)  sigma(C) / C = a_c / sqrt(2 area)
         d ln I = -(g_m / I) dV_T + d ln beta         g_m / I = (kappa / u_t) 2 / (1 + sqrt(1 + 4 I / i_spec))   (EKV)
 
-    so that currents vary most in weak inversion, at small settings. By the unit of a neuron's parameter:
+    so that currents vary most in weak inversion, at small settings. a_vt, a_beta and a_c are those of the difference of
+    two like ones side by side, as foundries state them; a single one has 1 / sqrt(2) of it. By the unit of a neuron's
+    parameter:
 
         A            factor exp(d ln I) at its nominal value: threshold and reset by role, else a bias transistor
         gain         factor exp(d ln I) of the weight's transistor at i_weight
         F            factor exp(d ln C)
         s            factor exp(d ln C - d ln I) at i_bias
-        V            threshold and reset by role: an offset of standard deviation sigma(V_T), that of the comparator
+        V            threshold and reset by role: an offset of standard deviation a_vt / sqrt(W L), that of the
+                     comparator's input pair
 
     Every parameter that each neuron has a value of (`Circuit.per_neuron`) is a block of its own; those of synapses,
     adaptation and feedback are nominal. Its factors are log-normal of mean 1 and CV sqrt(exp(s^2) - 1), s the
@@ -76,7 +79,7 @@ class SiliconMismatch(Effect):
     Source: Pelgrom et al. 1989 (area law), Enz et al. 1995 (EKV), from memory; sizes as marked.
 
     >>> round(SiliconMismatch().coefficient_of_variation(area=1e-12, current=0.0), 3)
-    0.151
+    0.107
     """
 
     name: ClassVar[str] = "silicon_mismatch"
@@ -87,7 +90,7 @@ class SiliconMismatch(Effect):
     a_beta: float = quantity(1e-8, "m", (0.0, 1e-6), UNVERIFIED)
     a_c: float = quantity(1e-8, "m", (0.0, 1e-6), "assumed as large as a_beta, not verified")
     area_threshold: float = quantity(1e-12, "m2", (1e-16, 1e-6))
-    """Gate area of the threshold's transistor, or of the comparator's input pair."""
+    """Gate area of the threshold's transistor, or of each of the comparator's input pair."""
     area_reset: float = quantity(1e-12, "m2", (1e-16, 1e-6))
     area_weight: float = quantity(1e-12, "m2", (1e-16, 1e-6))
     """Gate area of the transistor that sets a column's gain, and of cells that are transistors."""
@@ -169,9 +172,9 @@ class SiliconMismatch(Effect):
         return math.hypot(self.transconductance(block.current) * v_t * block.sign, beta * block.sign, c)
 
     def _deviations(self, block: Block) -> tuple[float, float, float]:
-        """Standard deviations of V_T [V], ln beta and ln C."""
-        root = math.sqrt(block.area)
-        c = self.a_c / math.sqrt(block.plates) if block.plates else 0.0
+        """Standard deviations of V_T [V], ln beta and ln C: of one alone, or of the difference of a pair, at inputs."""
+        root = math.sqrt(block.area if block.unit == "V" else 2 * block.area)
+        c = self.a_c / math.sqrt(2 * block.plates) if block.plates else 0.0
         return self.scale * self.a_vt / root, self.scale * self.a_beta / root, self.scale * c
 
     def _outlier_share(self, block: Block) -> float:
@@ -313,8 +316,11 @@ def _size(kind: str, values: Array) -> float:
 
 
 DYNAP_SE2_DIE = SiliconMismatch(
-    area_weight=0.055e-12,
-    area_bias=3.5e-12,
+    area_threshold=0.5e-12,
+    area_reset=0.5e-12,
+    area_weight=0.0275e-12,
+    area_bias=1.75e-12,
+    area_capacitor=1e-9,
     i_weight=2.8e-6,
     gradient=0.15,
     edge_columns=0.96,

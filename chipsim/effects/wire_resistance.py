@@ -10,7 +10,7 @@ from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Array, Effect, Seen
 from chipsim.quantity import whole
-from chipsim.wires import Wires
+from chipsim.wires import Wires, side_by_side
 
 
 @final
@@ -38,8 +38,7 @@ class WireResistance(Wires, Effect):
 
     def tile(self, g: Array) -> Array:
         """Return the effective conductances [2, rows, columns] of a tile's cells `g`, plus and minus [S]."""
-        lines = np.stack([g[0], g[1]], axis=-1).reshape(g.shape[1], -1)
-        effective = self.lattice(lines).effective().reshape(*g.shape[1:], 2)
+        effective = self.lattice(side_by_side(g)).effective().reshape(*g.shape[1:], 2)
         return np.moveaxis(effective, -1, 0)
 
     def stated(self, part: str, circuit: Circuit, device: Device) -> float:

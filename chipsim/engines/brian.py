@@ -23,6 +23,10 @@ _known = "brian2" in sys.modules
 import brian2
 from brian2.codegen.runtime.cython_rt import CythonCodeObject
 from brian2.codegen.runtime.numpy_rt import NumpyCodeObject
+from brian2.codegen.translation import analyse_identifiers
+from brian2.equations.unitcheck import check_units_statements
+from brian2.parsing.expressions import parse_expression_dimensions
+from brian2.utils.stringtools import get_identifiers
 
 sys.excepthook = _excepthook  # Brian2 puts in one that calls every uncaught error a bug of Brian2
 # its answer to Ctrl-C ends a run early as if it were done, and fails where interrupts are ignored
@@ -56,7 +60,7 @@ def group(
 ) -> Any:
     """Return a NeuronGroup of batch x neurons circuits. Parameters in `varied`, by default those that differ from one
     neuron to another, are variables of it; the others go in as constants. A lossy one has a variable `kept`, without
-    which no neuron fires.
+    which no neuron fires. Raises ParameterError for a circuit whose text Brian2 does not take, or whose units disagree.
     """
     fields = declarations(circuit)
     units = {name: NAMES.get(declaration.unit, "1") for name, declaration in fields.items()}
@@ -73,20 +77,52 @@ def group(
         for name, value in given.items()
         if name not in varied
     }
-    made = brian2.NeuronGroup(
-        batch * len(next(iter(parameters.values()))),
-        "\n".join(lines),
-        threshold=f"({circuit.threshold}) and kept" if lossy else circuit.threshold,
-        reset=circuit.reset,
-        refractory=circuit.refractory or False,
-        method=circuit.method,
-        namespace=constants,
-        clock=clock,
-        codeobj_class=TARGETS[target],
-    )
+    try:
+        made = brian2.NeuronGroup(
+            batch * len(next(iter(parameters.values()))),
+            "\n".join(lines),
+            threshold=f"({circuit.threshold}) and kept" if lossy else circuit.threshold,
+            reset=circuit.reset,
+            refractory=circuit.refractory or False,
+            method=circuit.method,
+            namespace=constants,
+            clock=clock,
+            codeobj_class=TARGETS[target],
+        )
+        _check_text(circuit, made)
+    except Exception as error:  # of any kind: Brian2 reads the user's text
+        raise ParameterError(f"the text of {type(circuit).__name__} cannot be used: {_cause(error)}") from error
     for name in varied:
         made.variables[name].get_value()[:] = np.tile(parameters[name], batch)
     return made
+
+
+def _check_text(circuit: Circuit, made: Any) -> None:
+    """Raise what Brian2 raises, before a run, where names are unknown or units disagree."""
+    network, made._network = made._network, "none"  # Brian2 need not warn of a group that is given up
+    for name in (circuit.membrane, *circuit.initial):
+        if name not in made.variables:
+            raise ParameterError(f"its equations define no state variable {name!r}")
+    made.equations.check_units(made, run_namespace={})
+    for text in (circuit.inject, circuit.reset):
+        if text:
+            _, _, unknown = analyse_identifiers(text, made.variables)
+            found = made.resolve_all(unknown, run_namespace={}, user_identifiers=unknown)
+            check_units_statements(text, {**made.variables, **found})
+    if circuit.threshold:
+        names = get_identifiers(circuit.threshold)
+        found = made.resolve_all(names, run_namespace={}, user_identifiers=names)
+        parse_expression_dimensions(circuit.threshold, found)
+    made._network = network
+
+
+def _cause(error: BaseException) -> str:
+    """The words of what lies behind an error, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, SyntaxError) and error.text:
+        return f"SyntaxError in {error.text.strip()!r}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @final

@@ -132,7 +132,11 @@ def _followed(population: _Population, ages: Array) -> xr.Dataset:
 
 def _read(device: Device, targets: Array, ages: Array) -> xr.Dataset:
     ends = np.unique(ages[[0, -1]])
-    slow = [device.slow(targets, targets, np.full_like(targets, age), STEP) for age in ends]
+    usual = np.zeros_like(targets) if device.drifts else None
+    slow = [
+        device.slow(device.aged(targets, targets, usual, age), targets, age, STEP)
+        for age in (np.full_like(targets, end) for end in ends)
+    ]
     return xr.Dataset(
         {
             "fast": ("target", np.sqrt(device.variance(targets, targets, STEP))),
