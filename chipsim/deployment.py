@@ -27,7 +27,7 @@ from chipsim.network import Network
 from chipsim.population import step_error
 from chipsim.probe import Probe, Record, variable
 from chipsim.progress import Bar
-from chipsim.quantity import canonical_json, to_si, whole
+from chipsim.quantity import canonical_json, check_unit, to_si, whole
 from chipsim.report import EffectReport, Entry, entries
 from chipsim.streams import White, noise_key, stream
 
@@ -476,10 +476,12 @@ class Deployment:
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
+        layer = whole(layer, "layer", 0, len(self.arrays) - 1)
         return to_numpy(self.arrays[layer].weights(self.cells[layer], self.time) * self.gains[layer])
 
     def flat(self, inputs: ArrayLike) -> Array:
         """Return inputs as [samples, inputs] in float64; raise ParameterError for a wrong size or values not finite."""
+        check_unit(inputs, "1", "inputs")
         try:
             array = np.asarray(inputs, dtype=np.float64)
         except (TypeError, ValueError) as error:

@@ -142,6 +142,8 @@ class Network:
     shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.layers, Layer):
+            raise ParameterError("Network.layers must be a tuple, as (layer,) is")
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
             raise ParameterError("a network needs at least one layer, and each must be a Dense or a Conv2d")

@@ -43,6 +43,8 @@ def bench(
     >>> float(bench(IF(), current=[0.0, 301e-12], duration=0.02).rate.max())  # 0.301 V a step: every second step
     500.0
     """
+    if not isinstance(circuit, Circuit):
+        raise ParameterError(f"bench needs a circuit, as LIF() is, not {circuit!r}")
     check_unit(current, "A", "current")
     try:
         currents = np.atleast_1d(np.asarray(current, dtype=float))

@@ -49,6 +49,8 @@ class Probe:
         units: Sequence[str],
         current: Callable[[NDArray[np.intp], NDArray[np.intp]], Array],
     ) -> None:
+        if not isinstance(record, Record):
+            raise ParameterError(f"record must be one Record, not {record!r}; present samples again for another")
         if not isinstance(record.layer, int | np.integer) or not 0 <= record.layer < len(layers):
             raise ParameterError(
                 f"Record.layer {record.layer!r} does not exist; the network has layers 0 to {len(layers) - 1}"
@@ -65,10 +67,10 @@ class Probe:
         self.spikes = _indices(record.spikes, layer.neurons, "spikes")
         if len(self.v) and len(self.spikes) and not np.array_equal(self.v, self.spikes):
             raise ParameterError(
-                "Record.v and Record.spikes must name the same neurons; use two records for different ones"
+                "Record.v and Record.spikes must name the same neurons; present samples twice for different ones"
             )
         self.rows = _indices(record.rows, layer.rows, "rows")
-        cells = np.asarray(record.current if len(record.current) else np.empty((0, 2), dtype=np.intp))
+        cells = np.asarray(np.empty((0, 2), dtype=np.intp) if record.current == () else record.current)
         if cells.ndim != 2 or cells.shape[1] != 2:
             raise ParameterError(f"Record.current must hold cells (row, column), not {record.current!r}")
         self.cell_rows = _indices(cells[:, 0].tolist(), layer.rows, "current")
@@ -123,7 +125,7 @@ def _indices(chosen: Sequence[int] | bool, count: int, name: str) -> NDArray[np.
     if isinstance(chosen, bool):
         return np.arange(count if chosen else 0)
     given = np.asarray(chosen)
-    if given.size and given.dtype.kind not in "iu":
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
         raise ParameterError(f"Record.{name} must be True or whole-number indices, not {chosen!r}")
     indices = given.astype(np.intp)
     if (wrong := indices[(indices < 0) | (indices >= count)]).size:

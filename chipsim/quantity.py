@@ -73,7 +73,10 @@ def declarations(parameters: object) -> dict[str, Declaration]:
 
 
 def check_unit(value: Any, unit: str, name: str = "value") -> None:
-    """Raise ParameterError for a Brian2 quantity, scalar or array, that has not the dimension of `unit`."""
+    """Raise ParameterError for a Brian2 quantity, scalar, array or in a list, that has not the dimension of `unit`."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            check_unit(each, unit, name)
     dimension = getattr(value, "dim", None)
     if dimension is not None and tuple(int(d) for d in dimension._dims) != UNITS[unit]:
         raise ParameterError(f"{name} = {value} has the wrong unit: expected {unit}")

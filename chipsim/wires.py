@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.iv import IV
-from chipsim.quantity import Parameters, quantity
+from chipsim.quantity import Parameters, check_unit, quantity
 from chipsim.star_mesh import transfer
 
 Array = NDArray[np.float64]
@@ -75,6 +75,7 @@ class Wires(Parameters):
         iv: what the cells carry at higher voltages, transistors included; ohmic without it.
         Raises ParameterError for conductances that are negative, NaN or infinite, or outside of the range of `iv`.
         """
+        check_unit(cells, "S", "cells")
         g = np.array(cells, dtype=np.float64)
         if g.ndim != 2 or 0 in g.shape:
             raise ParameterError(f"cells must be conductances [rows, columns], not of shape {g.shape}")
@@ -212,6 +213,7 @@ class Lattice:
         Raises ParameterError for inputs that take a cell out of the voltages for which its curve is known,
         ChipsimError where Newton's method finds no solution.
         """
+        check_unit(v, "V", "inputs")
         given = np.asarray(v, dtype=np.float64)
         if given.shape != self.cells.shape[:1] or not np.isfinite(given).all():
             raise ParameterError(f"inputs must be {self.cells.shape[0]} finite voltages, not of shape {given.shape}")

@@ -8,7 +8,7 @@ import pytest
 
 from chipsim.chip import MODEL_VERSION, Chip, ChipDesign, fabricate
 from chipsim.circuits import IF, LIF, Integrator
-from chipsim.devices import RRAM_MILO_2021
+from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import DeadNeurons, Mismatch, StuckCells
 from chipsim.errors import ParameterError, StoredFileError
 from chipsim.signals import LearningCircuits
@@ -31,6 +31,7 @@ DESIGN = ChipDesign(device=RRAM_MILO_2021, effects=(Mismatch(sigma=0.3), StuckCe
         ({"readout": LIF()}, "ChipDesign.readout must not spike; LIF does"),
         ({"effects": (Mismatch(), Mismatch(sigma=0.1))}, "effect mismatch stands twice"),
         ({"effects": ("mismatch",)}, r"ChipDesign.effects\[0\] must be an Effect, not 'mismatch'"),
+        ({"pair": "reference", "device": Ideal(levels=2)}, "in the middle, which a device of 2 levels has not"),
         ({"circuit": IF(), "effects": (Mismatch(kinds=("time_constant",)),)}, "IF has no time_constant"),
     ],
 )
@@ -147,11 +148,28 @@ def test_measured_arrays_stand_in_place_of_drawn_ones() -> None:
         ("neurons/mismatch/threshold", np.ones(5), r"must have shape \(6,\), not \(5,\)"),
         ("tiles/0/stuck_cells/stuck", np.ones((4, 5)), r"must have shape \(2, 4, 5\), not \(4, 5\)"),
         ("neurons/mismatch/threshold", np.full(6, np.nan), "holds NaN or infinite values"),
+        ("tiles/1/mismatch/cell_gain", np.full((2, 4, 5), -0.5), r"give cells of tile 1 from -.* in siemens, and fact"),
+        ("tiles/1/mismatch/cell_gain", np.full((2, 4, 5), 1e5), "give cells of tile 1 from 5 to 22.5 S"),
     ],
 )
 def test_impossible_measurements_are_refused(key: str, values: np.ndarray, sentence: str) -> None:
     with pytest.raises(ParameterError, match=sentence):
         Chip.from_measurements(DESIGN, {key: values})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnCircuit(LIF):
+    """A user's circuit."""
+
+
+def test_a_chip_of_ones_own_classes_is_saved_and_loaded(tmp_path: Path) -> None:
+    chip = fabricate(ChipDesign(circuit=OwnCircuit(tau=3e-3)), 1)
+    chip.save(tmp_path / "own.h5")
+    with pytest.raises(StoredFileError, match=r"unknown type 'OwnCircuit' .* give classes of your own as known="):
+        Chip.load(tmp_path / "own.h5")
+    loaded = Chip.load(tmp_path / "own.h5", known=(OwnCircuit,))
+    assert loaded.design == chip.design
+    assert loaded.hash == chip.hash
 
 
 @pytest.fixture

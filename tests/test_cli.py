@@ -344,8 +344,8 @@ def test_netlists_are_written(chipsim: Run, tmp_path: Path, monkeypatch: pytest.
     assert chipsim("export", "spice", "tile", "--chip", "wired.h5", "--tile", "1", "--out", "both.cir")[0] == 0
     text = (tmp_path / "both.cir").read_text()
     assert text.startswith(f"* {len(g)} x 12 array"), "plus and minus lines side by side"
-    assert "\nrw3_1 w3_0 w3_1 7\n" in text
-    assert "\nrb2_1 b0_2 b1_2 3\n" in text
+    assert "\nrw3_1 w3_0 w3_1 7.0\n" in text
+    assert "\nrb2_1 b0_2 b1_2 3.0\n" in text
 
     code, _, err = chipsim(*command[:-4], "--tile", "9")
     assert (code, err) == (1, "Error: there is no tile 9: this network takes tiles 0 to 2 of the chip\n")

@@ -105,6 +105,13 @@ def test_levels_round_the_weights() -> None:
     assert cells.wanted.tolist() == [[0.3, -0.6, 0.9, 0.1]]
 
 
+@pytest.mark.parametrize("levels", [3, 4, 5, 32, None])
+def test_a_reference_pair_holds_the_largest_weight_of_either_sign(levels: int | None) -> None:
+    crossbar = dataclasses.replace(array(Ideal(levels=levels), w_max=1.0), pair="reference")
+    cells = first_write(crossbar, [[1.0, -1.0, 0.0]])
+    np.testing.assert_allclose(crossbar.weights(cells, 0.0), [[1.0, -1.0, 0.0]], atol=1e-12)
+
+
 def test_a_cell_that_is_worn_out_no_longer_moves_and_the_report_says_how_far_it_is() -> None:
     for device in (Ideal(endurance=3.0), dataclasses.replace(RRAM_MILO_2021, endurance=3.0), Pulsed(endurance=3.0)):
         frozen = device.fabricate((2, 1, 2), Draw(0, "device", ()))

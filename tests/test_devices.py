@@ -3,9 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from chipsim.devices import RRAM_MILO_2021, Ideal, Rram
+from chipsim.devices import RRAM_MILO_2021, SONOS_AGRAWAL_2022, Ideal, Pcm, Relaxing, Rram
+from chipsim.devices.curves import Polynomial
 from chipsim.errors import ParameterError
 from chipsim.streams import stream
+
+NOTHING = Polynomial(powers=(0.0,))
 
 
 def test_levels_are_even_and_ends_included() -> None:
@@ -51,6 +54,14 @@ def test_what_lands_below_zero_is_truncated_at_zero() -> None:
         (lambda: dataclasses.replace(RRAM_MILO_2021, g_max=300e-6), "Rram range 5e-05 to 0.0003 S leaves the measured"),
         (lambda: dataclasses.replace(RRAM_MILO_2021, g_min=0.0), "where sigma is not known"),
         (lambda: Rram(sigma_offset=-1e-6), "Rram.sigma_offset"),
+        (
+            lambda: Relaxing(times=(1.0, 1e4), spreads=(Polynomial(powers=(0.0,)), Polynomial(powers=(1.0,)))),
+            "grow from nothing",
+        ),
+        (lambda: Relaxing(times=(), spreads=()), "Relaxing.times must rise"),
+        (lambda: Pcm(spread=1.0), "Pcm.spread must be a Curve, not 1.0"),
+        (lambda: Pcm(extrapolate="no"), "Pcm.extrapolate must be True or False, not 'no'"),
+        (lambda: SONOS_AGRAWAL_2022.check_age(1e6), "was measured, 4.32e\\+05 s$"),
         (lambda: RRAM_MILO_2021.programme(np.array([40e-6]), stream(0)), "Rram cannot be programmed to 4e-05 .. 4e-05"),
     ],
 )

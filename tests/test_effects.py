@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -103,6 +104,20 @@ def test_reset_offsets_do_not_depend_on_the_order_of_kinds() -> None:
         for effect in (Mismatch(sigma=0.3), Mismatch(sigma=0.3, kinds=("reset",)))
     )
     np.testing.assert_array_equal(both, alone)
+
+
+@pytest.mark.parametrize("zero", [0.0, 0.3, -70e-3])
+@pytest.mark.parametrize("kind", [LIF, AdEx])
+def test_where_voltages_are_0_does_not_matter(kind: type[Circuit], zero: float) -> None:
+    names = ("v_rest", "v_reset", "v_threshold", "v_floor", "v_ceiling") if kind is LIF else (
+        "e_l", "v_t", "v_peak", "v_reset")  # fmt: skip
+    moved = dataclasses.replace(kind(), **{name: getattr(kind(), name) + zero for name in names})
+    here, there = (
+        fabricate(ChipDesign(circuit=circuit, effects=(Mismatch(sigma=0.3),), neurons=50), 0).neurons
+        for circuit in (kind(), moved)
+    )
+    for name, values in here.items():
+        np.testing.assert_allclose(there[name] - (zero if name in names else 0.0), values, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -501,10 +516,10 @@ def test_spikes_need_no_converter() -> None:
     [
         ({"dac_bits": 1}, r"Converters.dac_bits must be 0 \(none\) or 2 to 24, not 1"),
         ({"adc_bits": 25}, "Converters.adc_bits must be 0"),
-        ({"adc_bits": 8.0}, "Converters.adc_bits must be 0"),
-        ({"adc_bits": True}, "Converters.adc_bits must be 0"),
+        ({"adc_bits": 8.0}, "Converters.adc_bits must be a whole number"),
+        ({"adc_bits": True}, "Converters.adc_bits must be a whole number"),
         ({"adc_range": 0.0}, "Converters.adc_range"),
-        ({"adc_unit": 0.4}, "Converters.adc_unit = 0.4 1 is outside"),
+        ({"adc_unit": 0.4}, "Converters.adc_unit = 0.4 is outside"),
         ({"adc_gain": -0.1}, "Converters.adc_gain"),
         ({"adc_bits": 0, "adc_offset": 1.0}, "no ADC that could err"),
     ],

@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from chipsim.circuits import DPI, IF, LIF, Circuit, Integrator
+from chipsim.engines.base import Engine
+from chipsim.engines.brian import Brian
 from chipsim.engines.lowering import ELAPSED, Lowered, LoweringError, lower
+from chipsim.engines.torch import Torch
+from chipsim.errors import ChipsimError
+from chipsim.population import bench
 from chipsim.quantity import quantity
 from chipsim.testing.conformance.circuit import ENGINES, respond
 
@@ -276,6 +281,29 @@ def test_what_is_no_tensor_function_is_refused_with_a_sentence(fields: dict[str,
     with pytest.raises(LoweringError, match=sentence) as caught:
         lower(Text(**fields), STEP, True)  # type: ignore[arg-type]
     assert str(caught.value).startswith("Text")
+
+
+@pytest.mark.parametrize("engine", [Brian(), Torch(compile=False)], ids=["brian", "torch"])
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"equations": "dv/dt = (v_rest - v) * tau : volt"}, "does not have the expected unit"),
+        ({"inject": "v += gain * drive / tau + noise"}, "uses inconsistent units"),
+        ({"threshold": "v > tau"}, "Comparison of expressions with different units"),
+        ({"reset": "v = tau"}, "does not have the expected unit"),
+        ({"threshold": "v > treshold"}, "'The identifier \"treshold\" could not be resolved.'|treshold"),
+        ({"reset": "v = v_rest_"}, "v_rest_"),
+        ({"equations": "dv/dt = (v_rest - v) / tauu : volt"}, "tauu"),
+        ({"equations": "dv/dt = (v_rest - v) / tau"}, "cannot be read at '\\(v_rest - v\\) / tau"),
+        ({"equations": "dv/dt = (v_rest - v) / tau : V"}, "'V', but this is not a base unit"),
+        ({"equations": "du/dt = -u / tau : volt", "inject": "u += drive", "threshold": "u > v_threshold",
+          "reset": "u = v_reset"}, "state variable 'v'"),
+    ],
+)  # fmt: skip
+def test_text_with_a_mistake_is_refused_by_both_engines(fields: dict[str, str], sentence: str, engine: Engine) -> None:
+    with pytest.raises(ChipsimError, match=sentence) as caught:
+        bench(Text(**fields), current=[1e-10], duration=5e-3, engine=engine)  # type: ignore[arg-type]
+    assert str(caught.value).startswith("Text: ")
 
 
 def test_no_text_is_evaluated() -> None:

@@ -174,9 +174,7 @@ def test_canonical_json_does_not_depend_on_how_a_value_was_given() -> None:
 
 
 def test_foreign_json_is_refused() -> None:
-    with pytest.raises(
-        ParameterError, match="unknown type 'Pair' in stored design; give classes of your own"
-    ):
+    with pytest.raises(ParameterError, match="unknown type 'Pair' in stored design; give classes of your own"):
         from_json(to_json(Pair()), {"Cell": Cell})
     with pytest.raises(ParameterError, match="unknown field 'colour' of Cell in stored design; known: g, name, tau"):
         from_json({**to_json(Cell()), "colour": 1}, {"Cell": Cell})

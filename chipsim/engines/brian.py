@@ -89,40 +89,45 @@ def group(
             clock=clock,
             codeobj_class=TARGETS[target],
         )
-        _check_text(circuit, made)
     except Exception as error:  # of any kind: Brian2 reads the user's text
-        raise ParameterError(f"the text of {type(circuit).__name__} cannot be used: {_cause(error)}") from error
+        raise _refusal(circuit, error) from error
     for name in varied:
         made.variables[name].get_value()[:] = np.tile(parameters[name], batch)
     return made
 
 
-def _check_text(circuit: Circuit, made: Any) -> None:
-    """Raise what Brian2 raises, before a run, where names are unknown or units disagree."""
+def check_text(circuit: Circuit, made: Any) -> None:
+    """Raise ParameterError where the text of the circuit that is in a group names what it has not, or where its units
+    disagree.
+    """
     network, made._network = made._network, "none"  # Brian2 need not warn of a group that is given up
     for name in (circuit.membrane, *circuit.initial):
         if name not in made.variables:
-            raise ParameterError(f"its equations define no state variable {name!r}")
-    made.equations.check_units(made, run_namespace={})
-    for text in (circuit.inject, circuit.reset):
-        if text:
-            _, _, unknown = analyse_identifiers(text, made.variables)
-            found = made.resolve_all(unknown, run_namespace={}, user_identifiers=unknown)
-            check_units_statements(text, {**made.variables, **found})
-    if circuit.threshold:
-        names = get_identifiers(circuit.threshold)
-        found = made.resolve_all(names, run_namespace={}, user_identifiers=names)
-        parse_expression_dimensions(circuit.threshold, found)
+            raise ParameterError(f"{type(circuit).__name__}: its equations define no state variable {name!r}")
+    try:
+        made.equations.check_units(made, run_namespace={})
+        for text in (circuit.inject, circuit.reset):
+            if text:
+                _, _, unknown = analyse_identifiers(text, made.variables)
+                found = made.resolve_all(unknown, run_namespace={}, user_identifiers=unknown)
+                check_units_statements(text, {**made.variables, **found})
+        if circuit.threshold:
+            names = get_identifiers(circuit.threshold)
+            found = made.resolve_all(names, run_namespace={}, user_identifiers=names)
+            parse_expression_dimensions(circuit.threshold, found)
+    except Exception as error:
+        raise _refusal(circuit, error) from error
     made._network = network
 
 
-def _cause(error: BaseException) -> str:
-    """The words of what lies behind an error, on one line."""
+def _refusal(circuit: Circuit, error: BaseException) -> ParameterError:
+    """What lies behind an error of Brian2's, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError) and error.text:
-        return f"SyntaxError in {error.text.strip()!r}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        words = f"it cannot be read at {error.text.strip()!r}"
+    return ParameterError(f"{type(circuit).__name__}: Brian2 does not take its text: {words}")
 
 
 @final
@@ -213,6 +218,7 @@ class _Layer:
     def __init__(self, stage: Stage, index: int, batch: int, clock: Any, target: str) -> None:
         self.stage, self.shape, self.wiring = stage, (batch, stage.neurons), stage.geometry
         self.group = group(stage.circuit, stage.parameters, batch, clock, target, lossy=stage.lossy)
+        check_text(stage.circuit, self.group)
         self._schedule(index, stage.circuit.inject, clock)
         self.drive, self.noise, self.v = (
             self._variable(name).reshape(self.shape) for name in ("drive", "noise", stage.circuit.membrane)

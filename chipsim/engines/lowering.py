@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from chipsim.circuits import Circuit
-from chipsim.engines.brian import group
+from chipsim.engines.brian import check_text, group
 from chipsim.errors import ChipsimError
 from chipsim.quantity import declarations
 
@@ -128,6 +128,7 @@ def _lower(circuit: Circuit, step: float, noisy: bool, lossy: bool) -> Lowered:
         )
     reader.run(update.abstract_code)
     reader.inject(circuit.inject)
+    check_text(circuit, made)
     membrane, spikes = reader.values[circuit.membrane], None
     if circuit.threshold is not None:
         made.thresholder["spike"].update_abstract_code(run_namespace={})

@@ -251,6 +251,21 @@ def test_a_cell_that_is_shorted_joins_its_lines() -> None:
     assert met.word[2, 4] == pytest.approx(met.bit[2, 4], rel=1e-6)
 
 
+def test_a_short_passes_the_transistor_of_a_gated_cell() -> None:
+    cells, v, short = some_cells(), np.where(MASK, 0.2, 0.0), Shorts(cells=((4, 4), (1, 1)), resistance=100.0)
+    lattice = LINES.lattice(cells, shorts=short)
+    off = np.where(MASK[:, None], cells, 0.0)
+    expected = v @ nodal(LINES.lattice(off, shorts=short))
+    np.testing.assert_allclose(lattice.solve(v, driven=MASK, idle="gated").currents, expected, rtol=1e-9)
+    assert not MASK[[row for row, _ in short.cells]].any()
+    np.testing.assert_allclose(
+        Wires(terminal=100.0).lattice([[1e-5], [1e-5]], shorts=Shorts(cells=((1, 0),), resistance=100.0))
+        .solve([0.2, 0.0], np.array([True, False]), "gated").currents,
+        0.2 * 1e-5 / 2,  # half flows back through the short, to the row at 0 V
+        rtol=1e-2,
+    )  # fmt: skip
+
+
 # --------------------------------------------------------------------------------------- cells that are not ohmic
 
 
@@ -351,7 +366,7 @@ def test_what_is_no_array_of_conductances_is_refused(cells: object, words: str) 
 def test_bad_inputs_and_ends_are_refused() -> None:
     with pytest.raises(ParameterError, match="2 finite voltages"):
         Wires().lattice([[1.0], [1.0]]).solve([1.0])
-    with pytest.raises(ParameterError, match="near, far or both"):
+    with pytest.raises(ParameterError, match='"near" or "far" or "both"'):
         Wires(drive="left")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="outside"):
         Wires(row=-1.0)
