@@ -7,6 +7,7 @@ defines `words(data)` has something to say beside the tables of a result.
 Only this folder imports matplotlib, and only when something is drawn.
 """
 
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,11 +66,12 @@ def _kind(path: Path) -> str:
     return path.suffix.lstrip(".") or "png"
 
 
-def save(name: str, dataset: xr.Dataset | Device, path: Path) -> None:
+def save(name: str, dataset: xr.Dataset | Device, path: str | PathLike[str]) -> None:
     """Draw the figure called `name` of `dataset` into `path`; the ending says the format (png, pdf, svg).
 
     dataset: what the figure's `data` takes: a result, or a device for the figure of devices.
     """
+    path = Path(path)
     if name not in ALL:
         raise ParameterError(f"unknown figure {name!r}; known: {', '.join(ALL)}")
     module = ALL[name]
