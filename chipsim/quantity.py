@@ -142,7 +142,7 @@ def _in_range(value: Any, declared: Declaration, label: str) -> float:
     if not low <= found <= high:  # also refuses NaN
         raise ParameterError(
             f"{label} = {found:g}{unit} is outside its valid range {low:g} to {high:g}{unit} "
-            f"(source: {declared.source})"
+            f"(source of its default: {declared.source})"
         )
     return found
 

@@ -76,7 +76,8 @@ def fit(path: str | PathLike[str], *, degree: int = 2) -> Fitted:
         cell, target, time, conductance     drift: spread at the first time, and a power law of each cell -> Pcm
         cell, pulse, conductance            pulses, in order: +1, -1, or 0 for the first reading of a cell -> Pulsed
 
-    degree: of the polynomials in x = g / g_max that spreads and exponents are fitted with. A cell may be written to
+    degree: of the polynomials in x = g / g_max that spreads and exponents are fitted with, if there are more levels
+    than coefficients. A cell may be written to
     several targets, once to each; what its power law leaves unexplained is taken for read noise. Pulses are fitted with
     steps that are linear in the conductance, their spread from cell to cell and from pulse to pulse, and noise of
     reading. The number of levels is not fitted, nor are means of levels that are not at their targets.
@@ -114,7 +115,7 @@ def _checked(table: Any, columns: tuple[str, ...], path: str) -> Any:
 
 def _curve(x: Array, y: Array, degree: int) -> tuple[Polynomial, float]:
     """A polynomial through points, and the share of their variance that it explains."""
-    degree = min(degree, len({*x.tolist()}) - 1)
+    degree = min(degree, max(0, len({*x.tolist()}) - 2))  # through all points a curve would explain everything
     powers = np.polynomial.polynomial.polyfit(x, y, degree)
     curve = Polynomial(powers=tuple(float(power) for power in powers))
     left, all_ = float(np.mean((y - curve(x)) ** 2)), float(np.var(y))
