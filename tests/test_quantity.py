@@ -69,7 +69,10 @@ def test_every_unit_is_brians(unit: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"tau": 2.0}, r"Cell.tau = 2 s is outside its valid range 1e-06 to 1 s \(source of its default: Nobody 2020, Table 1\)"),
+        (
+            {"tau": 2.0},
+            r"Cell.tau = 2 s is outside its valid range 1e-06 to 1 s \(source of its default: Nobody 2020, Table 1\)",
+        ),
         ({"tau": -1}, "outside its valid range"),
         ({"tau": math.nan}, "Cell.tau = nan s is outside"),
         ({"g": math.nan}, "Cell.g = nan S is outside"),

@@ -26,6 +26,7 @@ CONSTANT = 1e-6
 """Spread of rates below which a column counts as one that never changes: what rounding leaves of it."""
 LIMIT = 2.0
 """Largest change of a gain in a round."""
+PACE = 0.5
 
 
 class Moments(NamedTuple):
@@ -41,18 +42,23 @@ def recalibrate(
     *,
     by: Literal["column", "layer"] = "column",
     rounds: int = 8,
+    pace: float = PACE,
     writer: Writer | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Give every column (or layer) of a chip the gain and offset with which its rates have the mean and the spread that
     a nominal chip of the same network has, which the host simulates. No label and no teacher is needed.
 
-        w_ij <- k_i w_ij      b_i <- k_i b_i + (mean_i' - k_i mean_i) d      k_i = std_i' / std_i, within 1/2 .. 2
+        w_ij <- k_i w_ij      b_i <- k_i b_i + pace (mean_i' - k_i mean_i) d      k_i = (std_i' / std_i)^pace, 1/2 .. 2
 
     mean, std: over the samples (and positions of a kernel) on the chip; with a prime, on the nominal chip; d: the drive
     that stands for a rate of 1. Read-outs take their values for rates. All arrays move in each of `rounds` rounds, that
     present all `inputs`; a column that never changes keeps its gain. The network is taken as it was deployed: what was
-    learned since is pulled back in its gains and offsets. by: "column", or "layer" for one gain and offset for all.
+    learned since is pulled back in its gains and offsets. by: "column", or "layer" for one gain and offset for all,
+    from the means of its columns' means and variances.
+
+    pace: how far a round goes, above 0 and up to 1. An offset comes through cells and a neuron with gains of their own,
+    which nobody knows: with a product above 2 / pace it overshoots ever further.
 
     Returns deviation(epoch, layer), the root mean square over columns of mean - mean' before each round, and
     writes(epoch, layer). Raises ParameterError for arguments out of range and for several chips.
@@ -60,6 +66,8 @@ def recalibrate(
     if by not in ("column", "layer"):
         raise ParameterError(f'by must be "column" or "layer", not {by!r}')
     whole(rounds, "rounds", 1)
+    if not 0 < pace <= 1:
+        raise ParameterError(f"pace must be above 0 and at most 1, not {pace!r}")
     if len(deployment.chips) > 1:
         raise ParameterError("a host recalibrates one chip at a time; deploy the network on each chip alone")
     flat = deployment.flat(inputs)
@@ -76,7 +84,7 @@ def recalibrate(
         deviations.append([float(np.sqrt(np.mean((a.mean - b.mean) ** 2))) for a, b in zip(found, wanted, strict=True)])
         for index, (now, aim) in enumerate(zip(found, wanted, strict=True)):
             pair = (now, aim) if by == "column" else (_together(now), _together(aim))
-            controller.change(index, _change(deployment, index, *pair))
+            controller.change(index, _change(deployment, index, *pair, pace))
         writes.append(controller.writes)
         controller.writes = np.zeros(len(controller.writes))
     dims = ("epoch", "layer")
@@ -89,7 +97,13 @@ def recalibrate(
             "epoch": variable(("epoch",), np.arange(1, rounds + 1), *DIMENSIONS["epoch"]),
             "layer": variable(("layer",), np.arange(len(wanted)), *DIMENSIONS["layer"]),
         },
-        attrs={**deployment.chip.provenance, "writer": canonical_json(writer), "by": by, "samples": len(flat)},
+        attrs={
+            **deployment.chip.provenance,
+            "writer": canonical_json(writer),
+            "by": by,
+            "pace": pace,
+            "samples": len(flat),
+        },
     )
 
 
@@ -136,19 +150,20 @@ def _measured(deployment: Deployment, inputs: Array, first: int) -> list[Moments
 
 
 def _together(moments: Moments) -> Moments:
-    """The moments of all columns of an array taken together."""
-    mean = moments.mean.mean()
-    std = np.sqrt(np.mean(moments.std**2 + (moments.mean - mean) ** 2))
+    """The mean of the columns' means, and the root of the mean of their variances, for every column."""
+    mean, std = moments.mean.mean(), np.sqrt(np.mean(moments.std**2))
     return Moments(np.full_like(moments.mean, mean), np.full_like(moments.std, std))
 
 
-def _change(deployment: Deployment, index: int, now: Moments, aim: Moments) -> AnyArray:
-    """The change of an array's weights [rows, columns] that takes its columns from what they show to their aim."""
+def _change(deployment: Deployment, index: int, now: Moments, aim: Moments, pace: float) -> AnyArray:
+    """The change of an array's weights [rows, columns] that takes its columns from what they show towards their aim."""
     layer, cells = deployment.placement.layers[index], deployment.cells[index]
     circuit = deployment.stages[index].circuit
     varies = (now.std > CONSTANT) & (aim.std > CONSTANT)
-    gain = np.where(varies, aim.std / np.where(varies, now.std, 1.0), 1.0).clip(1 / LIMIT, LIMIT)
+    gain = np.where(varies, aim.std / np.where(varies, now.std, 1.0), 1.0) ** pace
+    gain = gain.clip(1 / LIMIT, LIMIT)
     drive = (1.0 if layer.readout else circuit.firing_drive / circuit.unit_drive) / circuit.gain
     change = (gain - 1) * to_numpy(cells.wanted)
-    change[-layer.bias_rows :] += (aim.mean - gain * now.mean) * drive / layer.bias_rows
+    behind = float(to_numpy(deployment.gains[index]))  # of the array, which an offset goes through too
+    change[-layer.bias_rows :] += pace * (aim.mean - gain * now.mean) * drive / behind / layer.bias_rows
     return like(change, cells.wanted)
