@@ -246,7 +246,7 @@ class Chip:
             file.attrs["kind"] = "chipsim chip"
             file.attrs["model_version"] = MODEL_VERSION
             file.attrs["design"] = canonical_json(self.design)
-            file.attrs["seed"] = self.seed
+            file.attrs["seed"], file.attrs["hash"] = self.seed, self.hash
             for key, values in {**self.measured, **self._stored_trim}.items():
                 file[key] = values
         replace_file(Path(path), content.getvalue())
@@ -274,7 +274,10 @@ class Chip:
                 measured: dict[str, Array] = {}
                 file.visititems(lambda name, item: _collect(measured, name, item))
                 trim = {key[len(TRIM) :]: measured.pop(key) for key in list(measured) if key.startswith(TRIM)}
-                return cls(design=design, seed=int(file.attrs["seed"]), measured=measured, trim=trim)
+                found = cls(design=design, seed=int(file.attrs["seed"]), measured=measured, trim=trim)
+                if file.attrs.get("hash", found.hash) != found.hash:
+                    raise StoredFileError(f"{path} cannot be read as a chip: it is damaged, and gives another die")
+                return found
         except (OSError, KeyError, ValueError) as error:
             raise StoredFileError(f"{path} cannot be read as a chip: {error}") from error
 

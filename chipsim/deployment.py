@@ -489,6 +489,9 @@ class Deployment:
         expected = self.network.sizes[0]
         if array.ndim < 2 or array[0:1].size != (expected if len(array) else 0):
             raise ParameterError(f"inputs must have shape [samples, {expected}], not {array.shape}")
+        shape = self.network.shape or ()
+        if array.ndim > 2 and len(shape) > 1 and array.shape[1:] != shape:
+            raise ParameterError(f"inputs must be samples of shape {shape}, or flat ones, not of {array.shape[1:]}")
         if not np.isfinite(array).all():
             raise ParameterError(f"inputs hold {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite")
         return array.reshape(len(array), expected)
@@ -636,6 +639,9 @@ class Deployment:
             raise ParameterError(
                 f"accuracy needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
             )
+        classes = self.network.sizes[-1]
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            raise ParameterError(f"labels must be whole numbers from 0 to {classes - 1}, as the network has outputs")
         shares = np.mean(self.predict(samples.inputs) == labels, axis=-1)
         return shares if len(self.chips) > 1 else float(shares)
 
@@ -835,6 +841,10 @@ def deploy(
         raise ParameterError(f"deploy needs a Chip, as fabricate(design, seed) gives, not a {type(chip).__name__}")
     if len({one.design.hash for one in chips}) > 1:
         raise ParameterError("several chips that are simulated side by side must be of one design")
+    if len(chips) > 1 and any(wiring.kernel is not None for wiring in network.wirings):
+        raise ParameterError(
+            "chips side by side are for small dense networks; run convolutions chip by chip, as studies do"
+        )
     window = whole(window, "window", 1)
     seconds = to_si(step, "s", "step")
     if not 0 < seconds < np.inf:

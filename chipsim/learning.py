@@ -1,6 +1,7 @@
 """learn(): a local rule at work on every array of a deployment, sample after sample."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -43,6 +44,7 @@ SUMMARY = {
 }
 """What is told of each epoch and layer."""
 COUNTS = ("spikes", "inputs", "events", "squares")
+USUAL = {"rule": "LocalTandem()", "writer": "Direct()", "optimiser": "Adam()"}
 
 
 TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
@@ -118,7 +120,12 @@ def learn(
     """
     size = _batch_size(update, batch)
     whole(epochs, "epochs", 1)
+    for name, given, kind in (("rule", rule, Rule), ("writer", writer, Writer), ("optimiser", optimiser, Optimiser)):
+        if not isinstance(given, kind | None):
+            raise ParameterError(f"{name} must be one, as {USUAL[name]} is, not {given!r}")
     rule = rule or LocalTandem()
+    if unknown := rule.reads - {field.name for field in dataclasses.fields(LocalSignals)}:
+        raise ParameterError(f"{type(rule).__name__} reads {min(unknown)!r}, which is no field of LocalSignals")
     lessons = _lessons(targets, rule)
     if not len(lessons):
         raise ParameterError("learn needs at least one sample; the targets are empty")
@@ -136,8 +143,10 @@ def learn(
     kept = None
     if checkpoint is not None:
         inputs, labels, rates = next(lessons.batches(size, 0))
+        source = getattr(lessons, "split", getattr(lessons, "samples", None))
         run = {
             "epochs": epochs, "samples": len(lessons),
+            "data": getattr(source, "hash", None) or fingerprint(getattr(source, "labels", ())),
             "first batch": fingerprint(inputs, labels, *rates),
         }  # fmt: skip
         kept = Checkpoint(checkpoint, {**deployment.identity, **made_by, **run})
@@ -165,7 +174,8 @@ def learn(
         if on_epoch is not None:
             on_epoch(epoch)
     teacher.check_limits(history[:, list(SUMMARY).index("error_shift")])
-    if not history[:, list(SUMMARY).index("writes")].any():
+    device = deployment.chip.design.device
+    if (device.levels or device.pulses) and not history[:, list(SUMMARY).index("writes")].any():
         warnings.warn(
             "no cell was written: no change reached a level or a pulse; give a larger learning rate, more samples, or "
             "a writer that gathers changes",
@@ -188,6 +198,8 @@ def _lessons(targets: Targets | Samples, rule: Rule) -> Targets:
         raise ParameterError(
             f"{type(rule).__name__} learns towards a teacher's rates: give teacher.targets(...), not samples alone"
         )
+    if len(targets.inputs) != len(targets.labels):
+        raise ParameterError(f"{len(targets.inputs)} samples have {len(targets.labels)} labels; give one for each")
     return Labelled(samples=targets)
 
 
@@ -320,6 +332,8 @@ class _Teaching:
             raise ParameterError(f"targets have shapes {given}, but this network and batch need {needed}")
         if not all(np.isfinite(r).all() for r in rates):
             raise ParameterError("targets hold NaN or infinite rates")
+        if any(((r < 0) | (r > 1)).any() for r in rates[:-1]):
+            raise ParameterError("targets of hidden layers are rates, 0 to 1: divide activations by their constants")
         return [self._for_chips(r) for r in rates]
 
     def _one_hot(self, labels: NDArray[np.int64], size: int) -> AnyArray:
@@ -461,6 +475,10 @@ class _Array:
         for k in range(steps):
             self.state, delta = self.rule.update(self.state, self._signals(first + k, k, state, gate))
             if delta is not None:
+                if len(delta) > 1 and not self.rule.looks_back:
+                    raise ParameterError(
+                        f"{type(self.rule).__name__} teaches earlier steps, whose rows are gone: set looks_back = True"
+                    )
                 taught.append((first + k + 1 - len(delta), delta))
         return self._gradient(kept, taught, held=state.held and not self.traced) if taught else None
 

@@ -107,8 +107,11 @@ def spread(array: xr.DataArray) -> xr.Dataset:
 
 def interval(array: xr.DataArray, level: float = 0.95) -> xr.Dataset:
     """Confidence interval of the mean over chips and seeds, `low` and `high`: mean +- t s / sqrt(n), Student's t with
-    n - 1 degrees of freedom; missing values are left out, and a single one has NaN.
+    n - 1 degrees of freedom; missing values are left out, and a single one has NaN. Of several chips with several seeds
+    each, n counts chips, since seeds of one chip are not independent.
     """
+    if array.sizes.get("chip", 1) > 1 and "seed" in array.dims:
+        array = array.mean("seed")
     over = [dimension for dimension in REPEATS if dimension in array.dims]
     count, mean = array.count(over), array.mean(over)
     spread_of_mean = np.sqrt(((array - mean) ** 2).sum(over) / (count * (count - 1)).where(count > 1))
@@ -164,7 +167,8 @@ def _read(path: Path) -> xr.Dataset:
     except _UNREADABLE as error:
         raise StoredFileError(
             f"{path} cannot be read as a chipsim result: it is damaged, truncated or not HDF5 "
-            f"({_first_line(error)}); give a file that `chipsim study run` wrote"
+            f"({_first_line(error)}); give a file that `chipsim study run` wrote, or, where {trials_folder(path).name} "
+            "lies beside it, delete it and run the same command again"
         ) from error
 
 
@@ -293,7 +297,8 @@ def read_manifest(path: Path) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:
         raise StoredFileError(
-            f"{file} cannot be read ({_first_line(error)}); move {file.parent} away or choose another file"
+            f"{file} cannot be read ({_first_line(error)}); delete it and run the same command again: trials that are "
+            "good are kept"
         ) from error
     return Manifest.from_attributes(attributes if isinstance(attributes, dict) else {}, file)
 
@@ -344,8 +349,9 @@ def _source_hash() -> str:
     """SHA-256 of the Python files of SOURCES, its first 12 digits."""
     digest = hashlib.sha256()
     for package in SOURCES:
-        spec = importlib.util.find_spec(package)
-        for folder in spec.submodule_search_locations or () if spec else ():
+        loaded, spec = sys.modules.get(package), importlib.util.find_spec(package)
+        folders = getattr(loaded, "__path__", None) or (spec.submodule_search_locations if spec else ())
+        for folder in folders or ():  # of a package that was loaded with all that CHIPSIM_STUDIES adds
             for file in sorted(Path(folder).rglob("*.py")):
                 digest.update(f"{package}/{file.relative_to(folder).as_posix()}".encode() + file.read_bytes())
     return digest.hexdigest()[:12]
@@ -439,8 +445,14 @@ def _stack(manifest: Manifest, points: Sequence[Mapping[str, Value]], trials: Se
     return stacked
 
 
-def misfit(manifest: Manifest, first: xr.Dataset, point: Mapping[str, Value], trial: xr.Dataset) -> ChipsimError | None:
-    """Why the trial at `point` cannot stand in one result with another, `first`; None where it can."""
+def misfit(
+    manifest: Manifest, first: xr.Dataset | None, point: Mapping[str, Value], trial: xr.Dataset
+) -> ChipsimError | None:
+    """Why the trial at `point` cannot stand in a result, with another, `first`, if there is one; None where it can."""
+    if first is None:
+        missing = [name for name in manifest.table if name not in trial]
+        words = f"its table shows {', '.join(missing)}, but trials have {', '.join(map(str, trial.data_vars))}"
+        return ParameterError(f"study {manifest.study}: {words}") if missing else None
     if not (why := _other_shape(first, trial)):
         return None
     return ChipsimError(

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import filelock
 import xarray as xr
 
-from chipsim import results, workers
+from chipsim import plots, results, workers
 from chipsim.checkpoint import versions_in
 from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.factor import Factor, suggest
@@ -107,6 +107,8 @@ class Study:
             raise ParameterError(f"study {self.name} has two factors or options called {repeated[0]!r}")
         if many := [option.name for option in self.options if len(option.values) != 1]:
             raise ParameterError(f"option {many[0]!r} of study {self.name} must have one value, or be a factor")
+        if self.figure not in plots.ALL:
+            raise ParameterError(f"study {self.name}: no figure {self.figure!r}; {suggest(self.figure, [*plots.ALL])}")
         if not self.datasets:
             raise ParameterError(f"study {self.name} needs at least one data set")
 
@@ -304,7 +306,7 @@ def _fill(
     remove_leftovers(out)
     remove_leftovers(results.trials_folder(out))
     total = math.prod(len(values) for values in manifest.grid.values())
-    if place.combined is not None and place.combined.grid == manifest.grid:
+    if place.combined is not None and place.combined.attributes() == manifest.attributes():
         reporter.say(f"nothing is left to do: {out} holds all {total} trials")
         return
     results.write_manifest(manifest, out)
@@ -402,7 +404,7 @@ def _collect(
         if future.cancelled():
             continue
         error = future.exception()
-        if error is None and stored is not None:
+        if error is None:
             error = results.misfit(place.manifest, stored, point, future.result())
         if error is not None:
             failed = failed or error

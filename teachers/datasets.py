@@ -38,8 +38,11 @@ class Split:
     labels: NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and (labels == np.round(labels)).all()):
+            raise ParameterError(f"labels must be whole numbers, not of the kind {labels.dtype}")
         object.__setattr__(self, "inputs", _read_only(self.inputs, np.float32))
-        object.__setattr__(self, "labels", _read_only(self.labels, np.int64))
+        object.__setattr__(self, "labels", _read_only(labels, np.int64))
         if self.labels.ndim != 1 or self.inputs.ndim < 2 or len(self.inputs) != len(self.labels):
             raise ParameterError(
                 f"a split needs inputs [n, ...] and labels [n], not shapes {self.inputs.shape} and {self.labels.shape}"
@@ -72,7 +75,10 @@ class Split:
 
 
 def _read_only(values: ArrayLike, dtype: type) -> NDArray[Any]:
-    array: NDArray[Any] = np.asarray(values, dtype).view()
+    """The values as an array that nobody else can change: a copy, unless it is read-only already."""
+    if isinstance(values, np.ndarray) and values.dtype == dtype and not values.flags.writeable:
+        return values
+    array: NDArray[Any] = np.array(values, dtype)
     array.flags.writeable = False
     return array
 
@@ -256,6 +262,7 @@ def _cut(name: str, source: _Source, parts: Sequence[Part], folder: Path) -> lis
         order = stream(0, "data set", name, index).permutation(len(images))
         for chosen in np.split(order, np.cumsum(sizes)[:-1]):
             inputs = np.divide(images[chosen], source.full_scale, dtype=np.float32)
+            inputs.flags.writeable = False  # nobody else has them
             splits.append(Split(inputs, labels[chosen]))
     return splits
 

@@ -96,6 +96,14 @@ class TestSplits:
         with pytest.raises(ValueError, match="read-only"):
             split.inputs[0, 0] = 1
         inputs[0, 0] = 1
+        assert split.inputs[0, 0] == 0
+        assert Split(split.inputs, split.labels).inputs is split.inputs
+
+    @pytest.mark.parametrize("labels", [[0.7, 1.0], [np.nan, 0.0], ["a", "b"]])
+    def test_labels_are_whole_numbers(self, labels: list[object]) -> None:
+        with pytest.raises(ParameterError, match="labels must be whole numbers"):
+            Split(np.zeros((2, 3), np.float32), np.array(labels))
+        assert Split(np.zeros((2, 3), np.float32), np.array([0.0, 1.0])).labels.tolist() == [0, 1]
 
     def test_lengths_must_agree(self) -> None:
         with pytest.raises(ParameterError, match="inputs"):

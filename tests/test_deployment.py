@@ -15,7 +15,7 @@ from chipsim.devices import RRAM_MILO_2021, Ideal
 from chipsim.effects import MembraneNoise, Mismatch, SiliconMismatch, StuckCells
 from chipsim.engines.brian import Brian
 from chipsim.errors import CapacityError, ChipsimError, ParameterError
-from chipsim.network import Dense, Network
+from chipsim.network import Conv2d, Dense, Network
 from chipsim.probe import Record
 
 RNG = np.random.default_rng(0)
@@ -135,6 +135,25 @@ def test_impossible_inputs_are_refused(inputs: object, sentence: str) -> None:
     for present in (deployment().outputs, deployment().present, deployment().predict):
         with pytest.raises(ParameterError, match=sentence):
             present(inputs)  # type: ignore[arg-type, operator]
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.5, 1.0], ["a", "b"]])
+def test_labels_that_are_no_classes_are_refused(labels: list[object]) -> None:
+    with pytest.raises(ParameterError, match="labels must be whole numbers from 0 to 2"):
+        deployment().accuracy(SimpleNamespace(inputs=np.zeros((2, 5)), labels=np.array(labels)))
+
+
+def test_images_of_another_layout_are_refused() -> None:
+    kernel = Conv2d(weight=np.ones((2, 3, 2, 2)), bias=np.zeros(2))
+    network = Network((kernel, Dense(weight=np.ones((18, 3)), bias=np.zeros(3))), (3, 4, 4))
+    with pytest.raises(ParameterError, match="chips side by side are for small dense networks"):
+        deploy(network, [fabricate(ChipDesign(), seed) for seed in (0, 1)])
+    snn = deploy(network, fabricate(ChipDesign(), 0), window=4)
+    images = np.random.default_rng(0).random((2, 3, 4, 4))
+    assert snn.outputs(images).shape == (2, 3)
+    np.testing.assert_array_equal(snn.outputs(images), snn.outputs(images.reshape(2, -1)))
+    with pytest.raises(ParameterError, match=r"samples of shape \(3, 4, 4\), or flat ones, not of \(4, 4, 3\)"):
+        snn.outputs(images.transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("labels", [[], [0]])

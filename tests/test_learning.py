@@ -17,12 +17,12 @@ from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckC
 from chipsim.engines import Engine, Stage, Torch, Window
 from chipsim.engines.brian import Brian
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.learning import TargetBatch, learn
+from chipsim.learning import NothingWrittenWarning, TargetBatch, learn
 from chipsim.loop import SGD, Adam, Optimiser
 from chipsim.network import Network
 from chipsim.rules import Delta, LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
 from chipsim.signals import LocalSignals
-from chipsim.writers import Writer
+from chipsim.writers import Accumulate, Writer
 
 Array = NDArray[np.float64]
 SIZES = (6, 10, 8, 3)
@@ -214,7 +214,18 @@ def test_a_column_signal_for_earlier_steps_meets_what_the_rows_carried_then() ->
             weighed = np.arange(1.0, 4.0)[:, None, None] * np.ones(signals.target.shape) / len(signals.target)
             return None, like(weighed, signals.target) if _is_last(signals) else None
 
+    @dataclass(frozen=True, kw_only=True)
+    class Forgetful(Late):
+        looks_back: ClassVar[bool] = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Misspelt(Late):
+        reads: ClassVar[frozenset[str]] = frozenset({"targets"})
+
     lesson = Lesson(3)
+    for wrong, sentence in ((Forgetful(), "set looks_back = True"), (Misspelt(), "reads 'targets', which is no field")):
+        with pytest.raises(ParameterError, match=sentence):
+            learn(deployment(window=5), lesson, rule=wrong)
     shown = deployment(window=5)
     learn(shown, lesson, rule=Probe(), optimiser=SGD(lr=0.0), batch=3)
     for engine in (Brian(), Torch(dtype="float64", device="cpu", compile=False)):
@@ -433,6 +444,9 @@ def test_dead_and_stuck_parts_stay_so() -> None:
         ({"batch": 4, "update": "step"}, 'update="step" presents one sample at a time; leave batch = 4 out'),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
         ({"epochs": True}, "epochs must be a whole number"),
+        ({"rule": LocalTandem}, r"rule must be one, as LocalTandem\(\) is, not <class"),
+        ({"writer": "direct"}, r"writer must be one, as Direct\(\) is, not 'direct'"),
+        ({"optimiser": 1e-3}, r"optimiser must be one, as Adam\(\) is, not 0.001"),
         ({"rule": LocalTandem(warm_up=6)}, "LocalTandem.warm_up = 6 leaves no step to teach in a window of 6"),
     ],
 )
@@ -443,7 +457,7 @@ def test_impossible_learning_is_refused(arguments: dict[str, Any], sentence: str
 
 def test_impossible_rules_are_refused() -> None:
     for warm_up in (-1, 2.0, True):
-        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number of at least 0"):
+        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number"):
             LocalTandem(warm_up=warm_up)  # type: ignore[arg-type]
 
 
@@ -455,6 +469,9 @@ def test_targets_that_do_not_fit_are_refused() -> None:
     lesson = Lesson(4)
     lesson.rates[1][2, 3] = np.nan
     with pytest.raises(ParameterError, match="targets hold NaN or infinite rates"):
+        learn(deployment(), lesson, rule=Probe())
+    lesson.rates[1][2, 3] = 1.5
+    with pytest.raises(ParameterError, match="targets of hidden layers are rates, 0 to 1: divide activations"):
         learn(deployment(), lesson, rule=Probe())
     lesson = Lesson(4, sizes=(5, 10, 8, 3))
     with pytest.raises(ParameterError, match=r"inputs must have shape \[samples, 6\]"):
@@ -474,6 +491,13 @@ def test_a_rule_that_reads_more_than_it_declares_is_refused() -> None:
 
     with pytest.raises(ParameterError, match="a rule read a signal that it does not declare in `reads`"):
         learn(deployment(), Lesson(2), rule=Greedy())
+
+
+def test_a_run_that_writes_no_cell_says_so() -> None:
+    with pytest.warns(NothingWrittenWarning, match="no cell was written: .* a larger learning rate"):
+        learn(deployment(device=RRAM_MILO_2021), Lesson(4), optimiser=SGD(lr=1e-9))
+    with pytest.warns(NothingWrittenWarning):
+        learn(deployment(device=devices.Pulsed()), Lesson(4), writer=Accumulate(), optimiser=SGD(lr=1e-9))
 
 
 class Numbered:

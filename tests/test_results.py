@@ -92,6 +92,10 @@ def test_intervals_are_those_of_the_books() -> None:
     gap = array.copy()
     gap[3:, 0] = np.nan
     np.testing.assert_allclose(results.interval(gap).low[0], results.interval(array[:3]).low[0], rtol=1e-12)
+    repeated = array.expand_dims(seed=20).transpose("chip", "seed", "sigma")  # the same chip is no other one
+    xr.testing.assert_allclose(results.interval(repeated), found)
+    one = xr.DataArray(values[:, :1].T, dims=("chip", "seed"))
+    np.testing.assert_allclose(results.interval(one).low, low[0], rtol=1e-12)
     hits = xr.DataArray([0, 3, 10], dims="sigma")
     found = results.share_interval(hits, 10)
     for place, count in enumerate(hits.values):

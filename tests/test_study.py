@@ -255,6 +255,24 @@ def test_trials_of_other_versions_are_told_and_those_that_do_not_fit_are_refused
     assert len(list(results.trials_folder(out).glob("chip*.h5"))) == len(files)
 
 
+def test_a_figure_or_a_table_that_is_not_there_is_told_at_once(toy: Study, threads: Any, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="no figure 'degradtion'; did you mean 'degradation'"):
+        dataclasses.replace(toy, figure="degradtion")
+    with pytest.raises(ParameterError, match=r"its table shows acuracy, but trials have accuracy"):
+        run(dataclasses.replace(toy, table=("acuracy",)), out=tmp_path / "a.h5", chips=50, executor=threads)
+    assert len(marks(tmp_path / "marks", "start")) < 50
+
+
+def test_another_figure_of_the_same_study_is_stored(toy: Study, threads: Any, tmp_path: Path) -> None:
+    kinds: dict[str, Any] = {"executor": threads, "progress": False, "out": tmp_path / "a.h5"}
+    first = run(toy, chips=1, **kinds)
+    ran = marks(tmp_path / "marks", "start")
+    again = run(dataclasses.replace(toy, figure="comparison"), **kinds)
+    assert (first.attrs["figure"], again.attrs["figure"]) == ("degradation", "comparison")
+    assert marks(tmp_path / "marks", "start") == ran
+    xr.testing.assert_equal(first, again)
+
+
 def _other_study(study: Study) -> tuple[Study, dict[str, Any]]:
     return dataclasses.replace(study, name="other"), {}
 

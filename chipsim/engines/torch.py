@@ -451,10 +451,6 @@ class _Bank:
 
     def __init__(self, engine: Torch, stage: Stage, batch: int, step: float, noisy: bool) -> None:
         self.engine, self.stage, self.wiring = engine, stage, stage.geometry
-        if stage.chips > 1 and self.wiring.kernel is not None:
-            raise ParameterError(
-                "chips side by side are for small dense networks; run convolutions chip by chip, as studies do"
-            )
         prepared = _prepare(engine, stage, batch, step, noisy)
         self.lowered, self.constants, self.threshold = prepared.lowered, prepared.constants, prepared.threshold
         self.errors = prepared.errors

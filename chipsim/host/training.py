@@ -205,6 +205,8 @@ class _Host(Trainer):
     ) -> None:
         if any(layer.shortcut is not None for layer in deployment.network.layers):
             raise ParameterError("host methods have no twin of networks with shortcuts")
+        if not isinstance(method, HostMethod):
+            raise ParameterError(f"method must be a HostMethod, as in method=Tandem(), not {method!r}")
         method.check(deployment.chip.design.circuit)
         super().__init__(deployment, writer, optimiser, updates, total)
         self.method = method
