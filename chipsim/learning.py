@@ -114,9 +114,8 @@ def learn(
     are not 0 in a step; events, its rows driven in a step, behind any pooling, and squares, of what drove them;
     error_shift, the root mean square of what the design's learning circuits added to errors. Its attributes say which
     rule, writer and optimiser learned in which arrays, and from what the read-out did. Warns of limits of the learning
-    circuits that the rule has no use for, and where no cell was written. Raises ParameterError for an impossible
-    combination of arguments or for targets that do not fit the network; StoredFileError for the checkpoint of another
-    run, or a damaged one.
+    circuits that the rule has no use for. Raises ParameterError for an impossible combination of arguments or for
+    targets that do not fit the network; StoredFileError for the checkpoint of another run, or a damaged one.
     """
     size = _batch_size(update, batch)
     whole(epochs, "epochs", 1)
@@ -174,14 +173,6 @@ def learn(
         if on_epoch is not None:
             on_epoch(epoch)
     teacher.check_limits(history[:, list(SUMMARY).index("error_shift")])
-    device = deployment.chip.design.device
-    if (device.levels or device.pulses) and not history[:, list(SUMMARY).index("writes")].any():
-        warnings.warn(
-            "no cell was written: no change reached a level or a pulse; give a larger learning rate, more samples, or "
-            "a writer that gathers changes",
-            NothingWrittenWarning,
-            stacklevel=2,
-        )
     of = {"network": deployment.network.hash, "window": deployment.window, "chips": len(deployment.chips)}
     return _history(history).assign_attrs(deployment.chip.provenance, **of, **made_by, samples=len(lessons))
 
@@ -235,10 +226,6 @@ def _history(history: Array) -> xr.Dataset:
             "layer": variable(("layer",), np.arange(layers), *DIMENSIONS["layer"]),
         },
     )
-
-
-class NothingWrittenWarning(UserWarning):
-    """A whole run moved no cell."""
 
 
 class IdleLimitWarning(UserWarning):

@@ -17,12 +17,12 @@ from chipsim.effects import DeadNeurons, Effect, MembraneNoise, Mismatch, StuckC
 from chipsim.engines import Engine, Stage, Torch, Window
 from chipsim.engines.brian import Brian
 from chipsim.errors import ChipsimError, ParameterError
-from chipsim.learning import NothingWrittenWarning, TargetBatch, learn
+from chipsim.learning import TargetBatch, learn
 from chipsim.loop import SGD, Adam, Optimiser
 from chipsim.network import Network
 from chipsim.rules import Delta, LocalTandem, LocalTandemOffline, LocalTandemTrace, Rule
 from chipsim.signals import LocalSignals
-from chipsim.writers import Accumulate, Writer
+from chipsim.writers import Writer
 
 Array = NDArray[np.float64]
 SIZES = (6, 10, 8, 3)
@@ -491,13 +491,6 @@ def test_a_rule_that_reads_more_than_it_declares_is_refused() -> None:
 
     with pytest.raises(ParameterError, match="a rule read a signal that it does not declare in `reads`"):
         learn(deployment(), Lesson(2), rule=Greedy())
-
-
-def test_a_run_that_writes_no_cell_says_so() -> None:
-    with pytest.warns(NothingWrittenWarning, match="no cell was written: .* a larger learning rate"):
-        learn(deployment(device=RRAM_MILO_2021), Lesson(4), optimiser=SGD(lr=1e-9))
-    with pytest.warns(NothingWrittenWarning):
-        learn(deployment(device=devices.Pulsed()), Lesson(4), writer=Accumulate(), optimiser=SGD(lr=1e-9))
 
 
 class Numbered:
