@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import itertools
 import json
+import os
 import platform
 import re
 import sys
@@ -335,23 +336,26 @@ def checkpoint_path(path: Path, point: Mapping[str, Value]) -> Path:
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that decide a result, read without importing them, and as `source` the
-    hash of what SOURCES hold.
+    hash of what SOURCES and the user's own studies hold.
     """
     found = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return {**found, "source": _source_hash()}
+    return {**found, "source": _source_hash(os.environ.get("CHIPSIM_STUDIES", ""))}
 
 
 @functools.cache
-def _source_hash() -> str:
-    """SHA-256 of the Python files of SOURCES, its first 12 digits."""
+def _source_hash(own: str) -> str:
+    """SHA-256 of the Python files of SOURCES and of the user's own studies, its first 12 digits.
+
+    own: folders of those, as CHIPSIM_STUDIES names them.
+    """
     digest = hashlib.sha256()
     for package in SOURCES:
-        loaded, spec = sys.modules.get(package), importlib.util.find_spec(package)
-        folders = getattr(loaded, "__path__", None) or (spec.submodule_search_locations if spec else ())
-        for folder in folders or ():  # of a package that was loaded with all that CHIPSIM_STUDIES adds
+        spec = importlib.util.find_spec(package)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        for folder in folders + [*filter(None, own.split(os.pathsep))] * (package == "studies"):
             for file in sorted(Path(folder).rglob("*.py")):
                 digest.update(f"{package}/{file.relative_to(folder).as_posix()}".encode() + file.read_bytes())
     return digest.hexdigest()[:12]

@@ -263,12 +263,12 @@ def test_a_layer_on_a_failing_tile_gets_nothing_from_it() -> None:
     ("call", "sentence"),
     [
         (lambda: DeadNeurons(places=(-1,)), r"DeadNeurons.places must hold whole numbers of at least 0, not \(-1,\)"),
-        (lambda: HotNeurons(places=3), "HotNeurons.places must hold whole numbers"),
-        (lambda: FailingTiles(places=(1.0,)), "FailingTiles.places must hold whole numbers"),
-        (lambda: FailingTiles(places="12"), "FailingTiles.places must hold whole numbers"),
+        (lambda: HotNeurons(places=3), "HotNeurons.places must be a tuple"),
+        (lambda: FailingTiles(places=(1.0,)), r"FailingTiles.places\[0\] must be a whole number"),
+        (lambda: FailingTiles(places="12"), "FailingTiles.places must be a tuple"),
         (lambda: StuckCells(places=((0, 2, 0, 0),)), r"StuckCells.places must hold cells \(tile, side, row, column\)"),
-        (lambda: StuckCells(places=(3,)), "StuckCells.places must hold cells .* not 3"),
-        (lambda: BrokenLines(bit_places=((0, 0, 1),)), "BrokenLines.bit_places must hold cells"),
+        (lambda: StuckCells(places=(3,)), r"StuckCells.places\[0\] must be a tuple, .* not 3"),
+        (lambda: BrokenLines(bit_places=((0, 0, 1),)), r"BrokenLines.bit_places\[0\] must hold 4 values, not"),
         (lambda: BrokenLines(rate=1.1), "BrokenLines.rate"),
         (
             lambda: die(DeadNeurons(places=(20_000,))).neurons,

@@ -355,6 +355,16 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, value
         np.testing.assert_array_equal(back[name].values, variable.values)
 
 
+def test_the_source_of_ones_own_studies_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {results.versions()["source"]}
+    monkeypatch.setenv("CHIPSIM_STUDIES", str(tmp_path))
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "mine.py").write_text(text)
+        results._source_hash.cache_clear()
+        found.add(results.versions()["source"])
+    assert len(found) == 3
+
+
 def test_versions_of_all_trials_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     store(path)

@@ -16,7 +16,7 @@ class SpikingCircuit(Membrane, ABC):
     Raises ParameterError when rest or reset is not below the threshold, or a rail cuts them off.
     """
 
-    v_threshold: float = quantity(0.6, "V", (1e-6, 1e3), "Yang 2022, released code: 0.6 unit steps")
+    v_threshold: float = quantity(0.6, "V", (-1e3, 1e3), "Yang 2022, released code: 0.6 unit steps")
     v_reset: float = quantity(0.0, "V", (-1e3, 1e3), "Yang 2022, released code")
     soft_reset: bool = False
     """Subtract v_threshold - v_reset at a spike, instead of going to v_reset."""
