@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -311,7 +312,18 @@ class Chip:
 
     @staticmethod
     def _check_range(circuit: Circuit, parameters: Mapping[str, Array]) -> None:
-        """Raise ParameterError where measured arrays take a parameter out of its range; infinite means dead."""
+        """Raise ParameterError where measured arrays take a parameter out of its range, or a threshold below rest;
+        infinite means dead.
+        """
+        field = circuit.roles.get("threshold", "")
+        rest = circuit.nominal()[field] - circuit.swing if field else 0.0
+        if (values := parameters.get(field, np.empty(0))).size:
+            lowest = values[np.isfinite(values)].min(initial=math.inf)
+            if lowest <= rest:
+                raise ParameterError(
+                    f"measured arrays give {field} down to {lowest:g} {circuit.membrane_unit}, not above rest, "
+                    f"{rest:g} {circuit.membrane_unit}: such neurons fire without input; give factors above 0"
+                )
         for name, declared in declarations(circuit).items():
             values = parameters.get(name, np.empty(0))
             values = values[np.isfinite(values)]

@@ -85,7 +85,7 @@ API = {
         lambda: cs.Chip.from_measurements(
             dataclasses.replace(SMALL, effects=(cs.Mismatch(sigma=0.1),)), {"neurons/mismatch/threshold": -np.ones(8)}
         ),
-        "outside its valid range",
+        "such neurons fire without input",
     ),
     "no layers": (lambda: cs.Network(()), "at least one layer"),
     "layer larger than the chip": (
