@@ -315,14 +315,12 @@ class Chip:
         """Raise ParameterError where measured arrays take a parameter out of its range, or a threshold below rest;
         infinite means dead.
         """
-        field = circuit.roles.get("threshold", "")
-        rest = circuit.nominal()[field] - circuit.swing if field else 0.0
-        if (values := parameters.get(field, np.empty(0))).size:
-            lowest = values[np.isfinite(values)].min(initial=math.inf)
-            if lowest <= rest:
+        if field := circuit.roles.get("threshold"):
+            lowest = parameters[field][np.isfinite(parameters[field])].min(initial=math.inf)
+            if lowest <= circuit.zero:
                 raise ParameterError(
                     f"measured arrays give {field} down to {lowest:g} {circuit.membrane_unit}, not above rest, "
-                    f"{rest:g} {circuit.membrane_unit}: such neurons fire without input; give factors above 0"
+                    f"{circuit.zero:g} {circuit.membrane_unit}: such neurons fire without input; give factors above 0"
                 )
         for name, declared in declarations(circuit).items():
             values = parameters.get(name, np.empty(0))

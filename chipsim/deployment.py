@@ -476,7 +476,7 @@ class Deployment:
 
     def weights(self, layer: int) -> Array:
         """Effective weights [rows, columns] of a layer now, bias rows last."""
-        layer = whole(layer, "layer", 0, len(self.arrays) - 1)
+        layer = whole(layer, "layer", -len(self.arrays), len(self.arrays) - 1)
         return to_numpy(self.arrays[layer].weights(self.cells[layer], self.time) * self.gains[layer])
 
     def flat(self, inputs: ArrayLike) -> Array:
@@ -634,14 +634,7 @@ class Deployment:
 
     def accuracy(self, samples: Samples) -> Any:
         """Return the share, 0 to 1, of samples whose predicted class is their label; of several chips [chips]."""
-        labels = np.asarray(samples.labels)
-        if not labels.size or labels.shape != (len(samples.inputs),):
-            raise ParameterError(
-                f"accuracy needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
-            )
-        classes = self.network.sizes[-1]
-        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-            raise ParameterError(f"labels must be whole numbers from 0 to {classes - 1}, as the network has outputs")
+        labels = labels_of(samples, self.network.sizes[-1], "accuracy")
         shares = np.mean(self.predict(samples.inputs) == labels, axis=-1)
         return shares if len(self.chips) > 1 else float(shares)
 
@@ -797,6 +790,18 @@ def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, .
         {kind: np.stack([frozen[kind] for frozen in effect], axis=axis) for kind in effect[0]}
         for effect in zip(*chips, strict=True)
     )
+
+
+def labels_of(samples: Samples, classes: int, who: str) -> NDArray[np.int64]:
+    """Return the labels of samples; raise ParameterError where they are no classes, one for each. who: needs them."""
+    labels = np.asarray(samples.labels)
+    if not labels.size or labels.shape != (len(samples.inputs),):
+        raise ParameterError(
+            f"{who} needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+        raise ParameterError(f"labels must be whole numbers from 0 to {classes - 1}, as the network has classes")
+    return labels.astype(np.int64)
 
 
 @functools.lru_cache(maxsize=64)

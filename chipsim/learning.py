@@ -44,7 +44,6 @@ SUMMARY = {
 }
 """What is told of each epoch and layer."""
 COUNTS = ("spikes", "inputs", "events", "squares")
-USUAL = {"rule": "LocalTandem()", "writer": "Direct()", "optimiser": "Adam()"}
 
 
 TargetBatch = tuple[NDArray[np.floating], NDArray[np.int64], tuple[NDArray[np.floating], ...]]
@@ -119,9 +118,13 @@ def learn(
     """
     size = _batch_size(update, batch)
     whole(epochs, "epochs", 1)
-    for name, given, kind in (("rule", rule, Rule), ("writer", writer, Writer), ("optimiser", optimiser, Optimiser)):
+    for name, given, kind, usual in (
+        ("rule", rule, Rule, "LocalTandem()"),
+        ("writer", writer, Writer, "Direct()"),
+        ("optimiser", optimiser, Optimiser, "Adam()"),
+    ):
         if not isinstance(given, kind | None):
-            raise ParameterError(f"{name} must be one, as {USUAL[name]} is, not {given!r}")
+            raise ParameterError(f"{name} must be one, as {usual} is, not {given!r}")
     rule = rule or LocalTandem()
     if unknown := rule.reads - {field.name for field in dataclasses.fields(LocalSignals)}:
         raise ParameterError(f"{type(rule).__name__} reads {min(unknown)!r}, which is no field of LocalSignals")

@@ -70,7 +70,8 @@ class Probe:
                 "Record.v and Record.spikes must name the same neurons; present samples twice for different ones"
             )
         self.rows = _indices(record.rows, layer.rows, "rows")
-        cells = np.asarray(np.empty((0, 2), dtype=np.intp) if record.current == () else record.current)
+        cells = np.asarray(record.current)
+        cells = cells if cells.size else np.empty((0, 2), dtype=np.intp)
         if cells.ndim != 2 or cells.shape[1] != 2:
             raise ParameterError(f"Record.current must hold cells (row, column), not {record.current!r}")
         self.cell_rows = _indices(cells[:, 0].tolist(), layer.rows, "current")

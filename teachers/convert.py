@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,25 +97,26 @@ def _groups(parts: Sequence[nn.Module]) -> list[list[nn.Module]]:
 
 def _parts(parts: Sequence[nn.Module]) -> tuple[int, nn.Linear | nn.Conv2d, Norm | None, float | None]:
     """Pooling, weights, normalisation and ceiling of one layer; None for no rectifier."""
-    left, pool, norm, ceiling = list(parts), 1, None, None
-    if left and isinstance(left[0], nn.AvgPool2d):
-        pool = _pool(cast(nn.AvgPool2d, left.pop(0)))
-    if not left or not isinstance(left[0], (nn.Linear, nn.Conv2d)):
+    left = list(parts)
+
+    def taken(*kinds: type[nn.Module]) -> Any:
+        return left.pop(0) if left and isinstance(left[0], kinds) else None
+
+    pool, linear = taken(nn.AvgPool2d), taken(nn.Linear, nn.Conv2d)
+    if linear is None:
         raise _unknown(left[0] if left else None)
-    linear = cast(nn.Linear | nn.Conv2d, left.pop(0))
-    if left and isinstance(left[0], (nn.BatchNorm1d, nn.BatchNorm2d)):
-        norm = cast(Norm, left.pop(0))
-    if left and isinstance(left[0], nn.ReLU):
-        ceiling = UNLIMITED
-        left.pop(0)
-    elif left and isinstance(left[0], nn.Hardtanh):
-        clipped = cast(nn.Hardtanh, left.pop(0))
-        if clipped.min_val != 0:
-            raise ParameterError(f"activations are rates, from 0 on; this module has one from {clipped.min_val:g}")
-        ceiling = float(clipped.max_val)
+    norm, rectifier = taken(nn.BatchNorm1d, nn.BatchNorm2d), taken(nn.ReLU, nn.Hardtanh)
     if left:
         raise _unknown(left[0])
-    return pool, linear, norm, ceiling
+    return 1 if pool is None else _pool(pool), linear, norm, None if rectifier is None else _ceiling(rectifier)
+
+
+def _ceiling(rectifier: nn.ReLU | nn.Hardtanh) -> float:
+    if isinstance(rectifier, nn.ReLU):
+        return UNLIMITED
+    if rectifier.min_val != 0:
+        raise ParameterError(f"activations are rates, from 0 on; this module has one from {rectifier.min_val:g}")
+    return float(rectifier.max_val)
 
 
 def _unknown(part: nn.Module | None) -> ParameterError:

@@ -144,7 +144,7 @@ def test_noise_of_reading_is_told_from_pulses(true: Pulsed, size: float, tmp_pat
 
 
 def test_noise_that_pulses_do_not_show_in_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"noise|pulses (up|down)"):
+    with pytest.raises(ParameterError, match="pulses up do not move the conductance up"):
         fit(pulses(tmp_path / "pulses.csv", Pulsed(step=0.002, write_noise=300.0)))
 
 

@@ -456,8 +456,8 @@ def test_impossible_learning_is_refused(arguments: dict[str, Any], sentence: str
 
 
 def test_impossible_rules_are_refused() -> None:
-    for warm_up in (-1, 2.0, True):
-        with pytest.raises(ParameterError, match=r"LocalTandem\.warm_up must be a whole number"):
+    for warm_up, words in ((-1, " of at least 0, not -1"), (2.0, ", not 2.0"), (True, ", not True")):
+        with pytest.raises(ParameterError, match=rf"LocalTandem\.warm_up must be a whole number{words}"):
             LocalTandem(warm_up=warm_up)  # type: ignore[arg-type]
 
 

@@ -84,6 +84,16 @@ def test_the_read_out_can_be_probed(snn: Deployment) -> None:
     np.testing.assert_allclose(found.v[:, -1] / 5, found.output)
 
 
+@pytest.mark.parametrize("none", [(), [], np.empty((0, 2), dtype=int)])
+def test_cells_may_be_an_array_or_none(snn: Deployment, none: object) -> None:
+    shown = np.ones((2, snn.network.sizes[0]))
+    assert "current" not in snn.present(shown, Record(v=[0], current=none))  # type: ignore[arg-type]
+    pairs = [(0, 0), (1, 1)]
+    found, same = (snn.present(shown, Record(current=chosen)) for chosen in (pairs, np.array(pairs)))  # type: ignore[arg-type]
+    xr.testing.assert_identical(found, same)
+    np.testing.assert_array_equal(snn.weights(-1), snn.weights(len(snn.arrays) - 1))
+
+
 def test_samples_stand_in_order_across_batches(snn: Deployment) -> None:
     inputs = np.random.default_rng(1).uniform(0, 2, (BATCH + 3, 4))
     found = snn.present(inputs, Record(rows=[0, 1, 2, 3]))

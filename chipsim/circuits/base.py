@@ -104,6 +104,11 @@ class Circuit(Parameters, ABC):
         """Nominal span from rest to threshold, in `membrane_unit`; that of an input of 1 where nothing spikes."""
 
     @property
+    def zero(self) -> float:
+        """Where a threshold would be at rest, in its unit; mismatch counts from there."""
+        return float(getattr(self, self.roles["threshold"])) - self.swing
+
+    @property
     @abstractmethod
     def scale(self) -> float:
         """What counts as a membrane of 1 when signals of a circuit are compared to weights, in `membrane_unit`."""

@@ -12,7 +12,7 @@ from chipsim.circuits import Circuit
 from chipsim.devices import Device
 from chipsim.effects.base import Array, Draw, Effect, Frozen, Seen
 from chipsim.errors import ParameterError
-from chipsim.quantity import declarations, quantity
+from chipsim.quantity import quantity
 
 FACTORS = ("threshold", "time_constant", "gain")
 KINDS = (*FACTORS, "reset", "cell_gain")
@@ -35,7 +35,7 @@ class Mismatch(Effect):
     """Frozen mismatch of relative size `sigma` on each of `kinds`.
 
     threshold, time_constant, gain (per neuron), cell_gain (per cell): multiplied by log-normal factors of mean 1 and
-    CV sigma; of a threshold that is a voltage, its `swing` from rest. reset: Gaussian offset of standard deviation
+    CV sigma; of a threshold, its `swing` from rest. reset: Gaussian offset of standard deviation
     sigma (v_threshold - v_reset), nominal values. Factors are log-normal because Gaussian ones of sigma 0.5 would make
     2 % of thresholds negative. A kind that `kinds` names and the neuron circuit lacks raises ParameterError; by default
     every kind that the circuit has is taken.
@@ -97,8 +97,7 @@ class Mismatch(Effect):
                 swing = nominal[circuit.roles["threshold"]] - nominal[field]
                 changed[field] = changed[field] + swing * variation
             else:
-                voltage = kind == "threshold" and declarations(circuit)[field].unit == "V"
-                zero = circuit.nominal()[field] - circuit.swing if voltage else 0.0  # an arbitrary one, of voltages
+                zero = circuit.zero if kind == "threshold" else 0.0  # where voltages are 0 is arbitrary
                 changed[field] = zero + (changed[field] - zero) * variation
         return changed
 

@@ -100,6 +100,9 @@ def check_text(circuit: Circuit, made: Any) -> None:
     """Raise ParameterError where the text of the circuit that is in a group names what it has not, or where its units
     disagree.
     """
+    key = (type(circuit), circuit.equations, circuit.inject, circuit.threshold, circuit.reset, circuit.membrane)
+    if key in _taken:  # which every run would take as long to find again
+        return
     network, made._network = made._network, "none"  # Brian2 need not warn of a group that is given up
     for name in (circuit.membrane, *circuit.initial):
         if name not in made.variables:
@@ -118,6 +121,11 @@ def check_text(circuit: Circuit, made: Any) -> None:
     except Exception as error:
         raise _refusal(circuit, error) from error
     made._network = network
+    _taken.add(key)
+
+
+_taken: set[tuple[Any, ...]] = set()
+"""Texts that were checked and taken."""
 
 
 def _refusal(circuit: Circuit, error: BaseException) -> ParameterError:

@@ -26,7 +26,6 @@ CONSTANT = 1e-6
 """Spread of rates below which a column counts as one that never changes: what rounding leaves of it."""
 LIMIT = 2.0
 """Largest change of a gain in a round."""
-PACE = 0.5
 
 
 class Moments(NamedTuple):
@@ -42,7 +41,7 @@ def recalibrate(
     *,
     by: Literal["column", "layer"] = "column",
     rounds: int = 8,
-    pace: float = PACE,
+    pace: float = 0.5,
     writer: Writer | None = None,
     progress: bool = True,
 ) -> xr.Dataset:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from chipsim.arrays import AnyArray, to_numpy
 from chipsim.checkpoint import Checkpoint, fingerprint, pieces
-from chipsim.deployment import Batch, Deployment, Samples
+from chipsim.deployment import Batch, Deployment, Samples, labels_of
 from chipsim.engines import StageState, Watch
 from chipsim.engines.torch import channels_last
 from chipsim.errors import ChipsimError, ParameterError
@@ -123,17 +123,9 @@ class Trainer(ABC):
 
 def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs: int) -> NDArray[np.int64]:
     """Return the labels of samples; raise ParameterError where they, `batch` or `epochs` cannot be."""
-    classes = deployment.network.sizes[-1]
     for name, value in (("batch", batch), ("epochs", epochs)):
         whole(value, name, 1)
-    labels = np.asarray(samples.labels)
-    if not labels.size or labels.shape != (len(samples.inputs),):
-        raise ParameterError(
-            f"a host needs a label for each of {len(samples.inputs)} samples, not labels of shape {labels.shape}"
-        )
-    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-        raise ParameterError(f"labels must be whole numbers from 0 to {classes - 1}, as the network has classes")
-    return labels.astype(np.int64)
+    return labels_of(samples, deployment.network.sizes[-1], "a host")
 
 
 def trained(
