@@ -31,14 +31,17 @@ FIRST, EVERY = 8, 300.0
 
 @final
 class Checkpoint:
-    """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name.
+    """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name; remedy: what
+    to do about that of another one.
 
     A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None. versions: of the packages and
     the source of chipsim that the run has had so far, as JSON. Raises StoredFileError where no file can be at `path`.
     """
 
-    def __init__(self, path: str | PathLike[str], run: Mapping[str, Any]) -> None:
-        self.path, self.run = Path(path), json.loads(json.dumps(run))
+    def __init__(
+        self, path: str | PathLike[str], run: Mapping[str, Any], *, remedy: str = "delete it or give another name"
+    ) -> None:
+        self.path, self.run, self.remedy = Path(path), json.loads(json.dumps(run)), remedy
         self.versions = json.dumps(versions())
         if not self.path.parent.is_dir() or self.path.is_dir():
             raise StoredFileError(f"{self.path} cannot be a checkpoint: give a file in a folder that exists")
@@ -64,9 +67,7 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint ({error}); delete it") from error
         if different := differing(stored, self.run):
-            raise StoredFileError(
-                f"{self.path} is the checkpoint of another run ({different}); delete it or give another name"
-            )
+            raise StoredFileError(f"{self.path} is the checkpoint of another run ({different}); {self.remedy}")
         names = [name for name, _ in _leaves(like, "")]
         if sorted(names) != sorted(found) or fingerprint(*(found[name] for name in names)) != digest:
             raise StoredFileError(f"{self.path} cannot be read as a checkpoint (it is damaged); delete it")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from chipsim.arrays import AnyArray, to_numpy
+from chipsim.checkpoint import Checkpoint
 from chipsim.chip import Chip
 from chipsim.circuits import Circuit
 from chipsim.crossbar import Cells, Crossbar, Streams
@@ -21,7 +23,7 @@ from chipsim.effects.base import DRAWN, Frozen
 from chipsim.encoders import Analog, Encoder
 from chipsim.engines import Engine, Shortcut, Stage, Torch, Watch, Window, reference
 from chipsim.engines.base import OnWindow
-from chipsim.errors import ChipsimError, ParameterError
+from chipsim.errors import ChipsimError, ParameterError, StoredFileError
 from chipsim.mapping import Avoid, PlacedLayer, place
 from chipsim.network import Network
 from chipsim.population import step_error
@@ -60,7 +62,7 @@ class Snapshot(NamedTuple):
     noise, what was seen of noise for the effect report, how often time was waited, which keys slow read noise, the
     gain of each array, the temperature of the circuits [K] (NaN for circuits that have none), when all cells and each
     layer's were last read [s], what wires did to each layer when they were last solved, and how many writes ago, the
-    temperature profile, and whether any sample was presented.
+    temperature profile [2, points], and whether any sample was presented.
     """
 
     cells: list[Cells]
@@ -74,7 +76,7 @@ class Snapshot(NamedTuple):
     layers_read_at: tuple[float, ...]
     wired: tuple[tuple[AnyArray, AnyArray] | None, ...]
     unwired: tuple[int, ...]
-    profile: tuple[Array, Array] | None
+    profile: Array
     presented: bool
 
 
@@ -141,9 +143,10 @@ class Deployment:
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed
         self._held = self._presented = False
-        self._profile: tuple[Array, Array] | None = None
+        self._profile = np.empty((2, 0))  # times [s], temperatures [K]
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
-        self.gains: tuple[Any, ...] = (1.0,) * len(self.placement.layers)
+        one = 1.0 if len(chips) == 1 else engine.array(np.ones((len(chips), 1, 1)))
+        self.gains: tuple[Any, ...] = (one,) * len(self.placement.layers)
         self._driving: list[Any] = [None] * len(self.placement.layers)
         self._layers_read_at = [0.0] * len(self._driving)
         self.stages = tuple(self._stage(index, layer) for index, layer in enumerate(self.placement.layers))
@@ -272,7 +275,7 @@ class Deployment:
         Raises ParameterError for circuits that state no temperature, or a step that is too long for them then.
         """
         self._bring_to(to_si(temperature, "K", "temperature"))
-        self._profile = None
+        self._profile = np.empty((2, 0))
 
     def _bring_to(self, temperature: float) -> None:
         """Give the circuits a temperature [K], whatever profile they follow."""
@@ -315,11 +318,11 @@ class Deployment:
             if self.temperature != before:
                 self._bring_to(before)
             raise
-        self._profile = times, values
+        self._profile = np.stack([times, values])
 
     def _warm(self) -> None:
         """Follow the temperature profile, if there is one."""
-        if self._profile is not None and (now := float(np.interp(self.time, *self._profile))) != self.temperature:
+        if self._profile.size and (now := float(np.interp(self.time, *self._profile))) != self.temperature:
             self._bring_to(now)
 
     @contextmanager
@@ -417,20 +420,16 @@ class Deployment:
         done so far: its clock and the number of its writes. Raises ParameterError for one that follows a temperature
         profile: it looks at that whenever samples begin to be presented, as often as a run with checkpoints begins.
         """
-        if self._profile is not None:
+        if self._profile.size:
             raise ParameterError(
                 "a chip that follows a temperature profile cannot learn with a checkpoint: leave it out"
             )
         return {
-            "network": self.network.hash,
-            "chips": [chip.hash for chip in self.chips],
+            **self._place,
             "encoder": canonical_json(self.encoder),
             "engine": type(self.engine).__name__,
-            "precision": getattr(self.engine, "dtype", "float64"),
             "window": self.window,
             "verifies": self.arrays[0].verifies,
-            "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
-            "neurons": [hashlib.sha256(np.r_[layer.bank].tobytes()).hexdigest() for layer in self.placement.layers],
             "gains": [np.ravel(to_numpy(gain)).tolist() for gain in self.gains],
             "step": self.step,
             "seed of the deployment": int(self.seed),
@@ -439,6 +438,41 @@ class Deployment:
             "waits before": self._waits,
             "temperature": None if math.isnan(self.temperature) else self.temperature,
         }
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        """Which cells these are, and how exactly they are known."""
+        return {
+            "network": self.network.hash,
+            "chips": [chip.hash for chip in self.chips],
+            "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
+            "neurons": [hashlib.sha256(np.r_[layer.bank].tobytes()).hexdigest() for layer in self.placement.layers],
+            "precision": getattr(self.engine, "dtype", "float64"),
+        }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write what this deployment has become, by learning, writes, time and warmth, to a file, for `load`."""
+        Checkpoint(path, self._place).save(self._complete())
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Become what `save` wrote, of a deployment of the same network on the same chip; engine, window, encoder, seed
+        and step may be others, the engine's precision may not.
+
+        Raises StoredFileError for a file that is missing, damaged, or of another network, chip, place or precision.
+        """
+        made_in_the_same_way = "deploy the same network on the same chip, with an engine of the same precision"
+        found = Checkpoint(path, self._place, remedy=made_in_the_same_way).load(self._complete())
+        if found is None:
+            raise StoredFileError(f"there is no file {path}; give one that Deployment.save wrote")
+        cells = [
+            c if c.pending is not None and bool(abs(c.pending).any()) else replace(c, pending=None) for c in found.cells
+        ]
+        self.restore(found._replace(cells=cells))
+
+    def _complete(self) -> Snapshot:
+        """A snapshot in which all cells have what a writer put off, if only 0."""
+        cells = [c if c.pending is not None else replace(c, pending=c.wanted * 0.0) for c in self.cells]
+        return self.snapshot()._replace(cells=cells)
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""

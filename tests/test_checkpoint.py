@@ -271,3 +271,72 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_is_kept(tmp_path: Path, m
     assert found[0] == 1.0
     assert found[1].tolist() == [0, 1, 2]
     assert [file.name for file in tmp_path.iterdir()] == ["run.checkpoint"]
+
+
+def lived(snn: cs.Deployment) -> None:
+    """Learn by pulses that are gathered in a memory, wait, compensate, follow a temperature."""
+    options: dict[str, Any] = {"optimiser": cs.SGD(lr=0.05), "update": "sample", "progress": False}
+    cs.learn(snn, Labelled(samples=Lesson), rule=cs.Delta(warm_up=2), writer=cs.Accumulate(), layers=(-1,), **options)
+    snn.wait(10.0)
+    snn.compensate()
+    snn.follow_temperature([0.0, 1e3], [300.0, 320.0])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "engine", "other"),
+    [((1,), ENGINES[0], ENGINES[2]), ((1,), ENGINES[2], ENGINES[0]), ((1, 2), ENGINES[0], ENGINES[0])],
+    ids=["float64", "Brian", "two chips"],
+)
+def test_a_stored_deployment_goes_on_as_the_one_that_was_stored(
+    seeds: tuple[int, ...], engine: Engine, other: Engine, tmp_path: Path
+) -> None:
+    design = cs.ChipDesign(
+        circuit=cs.CurrentLIF(t_refractory=0.0), device=cs.ECRAM_MO_KIM_2019, pair="reference",
+        effects=(cs.Mismatch(sigma=0.2), cs.TelegraphNoise(share=0.2), cs.WireResistance(row=5.0, column=5.0)),
+    )  # fmt: skip
+    chips = [cs.fabricate(design, seed) for seed in seeds]
+
+    def again(**options: Any) -> cs.Deployment:
+        return cs.deploy(cs.Network.random(SIZES, seed=3), chips, **{"engine": engine, "window": 5, **options})
+
+    snn, path = again(), tmp_path / "learned.safetensors"
+    lived(snn)
+    snn.save(path)
+    for loaded, last in ((again(), 1e-12), (again(engine=other, verify=True), 1e-9)):
+        before = loaded.outputs(Lesson.inputs)
+        loaded.load(path)
+        assert loaded.temperature == snn.temperature > 300.0
+        assert loaded.time == snn.time
+        found, expected = loaded.outputs(Lesson.inputs), snn.outputs(Lesson.inputs)
+        np.testing.assert_allclose(found, expected, rtol=last, atol=last)
+        assert np.abs(before - expected).max() > 0.01
+        snn.load(path)  # back to when it was stored
+    for each in (snn, loaded := again()):
+        each.load(path)
+        assert each.cells[-1].pending is not None
+        assert each.cells[0].pending is None
+        lived(each)
+    for ours, theirs in zip(loaded.cells, snn.cells, strict=True):
+        for field in dataclasses.fields(ours):
+            if getattr(theirs, field.name) is not None:
+                same(getattr(ours, field.name), getattr(theirs, field.name), 1e-12)
+
+
+def test_a_deployment_is_not_loaded_onto_another(tmp_path: Path) -> None:
+    path, networks = tmp_path / "learned.safetensors", [cs.Network.random(SIZES, seed=seed) for seed in (3, 4)]
+    chips = [cs.fabricate(cs.ChipDesign(), seed=seed) for seed in (0, 1)]
+    snn = cs.deploy(networks[0], chips[0], engine=ENGINES[0])
+    with pytest.raises(StoredFileError, match="there is no file"):
+        snn.load(path)
+    snn.save(path)
+    for other, words in (
+        (cs.deploy(networks[1], chips[0], engine=ENGINES[0]), "network"),
+        (cs.deploy(networks[0], chips[1], engine=ENGINES[0]), "chips"),
+        (cs.deploy(networks[0], chips[0], engine=ENGINES[0], avoid=cs.Avoid(tiles=[0])), "tiles"),
+        (cs.deploy(networks[0], chips[0], engine=ENGINES[1]), "precision"),
+    ):
+        with pytest.raises(StoredFileError, match=rf"another run \({words}.*deploy the same network on the same chip"):
+            other.load(path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StoredFileError, match="cannot be read"):
+        snn.load(path)

@@ -247,7 +247,7 @@ def test_gains_are_each_chips_own_and_go_back_with_a_snapshot() -> None:
     np.testing.assert_allclose(together.outputs(inputs())[0], alone.outputs(inputs()), rtol=1e-9)
     cs.learn(together, Labelled(samples=Some()), rule=cs.Delta(warm_up=2), progress=False)
     together.restore(snapshot)
-    assert together.gains == (1.0, 1.0)
+    assert all(bool((gain == 1.0).all()) for gain in together.gains)
 
 
 def test_each_of_several_chips_is_read_with_noise_of_its_own_gain() -> None:

@@ -1,8 +1,9 @@
 """A chip's life: whatever is done to a deployment, and in whatever order, several chips side by side live as each does
-alone, both engines tell the same story, and a snapshot leads back to where it was taken.
+alone, both engines tell the same story, and a snapshot, or what was stored, leads back to where it was taken.
 """
 
 import math
+import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -172,9 +173,12 @@ def test_a_snapshot_leads_back_and_what_follows_is_the_same(
         snn.restore(snapshot)
         assert report(snn) == reported
     same(ends[2], ends[0], rtol=1e-12)
-    elsewhere = born(network, device, kinds, verify, DIES[:1], FAST)
-    elsewhere.restore(snapshot)
-    assert report(elsewhere) == reported
-    for act in after:
-        does(elsewhere, act)
-    same(state(elsewhere), ends[0], rtol=1e-12)
+    with tempfile.TemporaryDirectory() as folder:
+        snn.save(path := f"{folder}/deployment")
+        for lead in (lambda elsewhere: elsewhere.restore(snapshot), lambda elsewhere: elsewhere.load(path)):
+            elsewhere = born(network, device, kinds, verify, DIES[:1], FAST)
+            lead(elsewhere)
+            assert report(elsewhere) == reported
+            for act in after:
+                does(elsewhere, act)
+            same(state(elsewhere), ends[0], rtol=1e-12)
