@@ -8,5 +8,5 @@
         check(MyDevice())
 
 `strategies` draws networks, chips, inputs and whatever they are made of; `conformance` holds CIRCUIT, DEVICE, EFFECT,
-RULE and WRITER: tuples of functions that take an instance and raise AssertionError with a sentence.
+RULE, METHOD (of hosts) and WRITER: tuples of functions that take an instance and raise AssertionError with a sentence.
 """
