@@ -358,18 +358,28 @@ FIGURE = typer.Option(metavar="FILE", help="Where the figure goes (png, pdf, svg
 @show_app.command("device")
 def show_device(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A preset or kind, as pcm-hermes or pcm; without it, all.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A preset or kind, as pcm-hermes or pcm, or a CSV file of measurements of your own; without it, all.",
+        ),
     ] = None,
     figure: Annotated[Path | None, FIGURE] = None,
 ) -> None:
     """Draw a population of memory cells: programming, and what they have of drift, read noise and pulses; or list all
-    devices.
+    devices. Of measurements (`help(chipsim.devices.fit)` says in which columns), say what was fitted and how well.
     """
     from studies import show
 
     known = show.all_devices()
     if name is None:
         return _say("\n".join(map(shown, sorted(known))))
+    if name.lower().endswith(".csv"):
+        from chipsim.devices import fit
+
+        fitted = fit(name)
+        _say(str(fitted))
+        return _save("device", fitted.device, figure, Path(name).stem)
     name = _among("device", name.lower(), known)
     return _save("device", known[name], figure, name)
 

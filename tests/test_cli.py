@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -21,6 +23,7 @@ from chipsim.chip import ChipDesign, fabricate
 from chipsim.circuits import DYNAP_SE2, IF
 from chipsim.effects import Mismatch
 from chipsim.population import bench
+from chipsim.streams import stream
 from chipsim.study import Study, run
 from studies import cli, doctor, show
 
@@ -232,6 +235,23 @@ def test_show_draws_devices_and_circuits_by_name(chipsim: Run, tmp_path: Path) -
     assert chipsim("show", "circuit", "Integrator")[0] == 0
     names = {"pcm-hermes.png", "cell.svg", "brainscales2.png", "integrator.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_show_fits_and_draws_measured_cells(chipsim: Run, tmp_path: Path) -> None:
+    targets = np.repeat(np.linspace(2e-6, 40e-6, 6), 50)
+    measured = pd.DataFrame(
+        {"target": targets, "conductance": devices.RRAM_WAN_2022.programme(targets, stream(0, "a"))}
+    )
+    measured.to_csv(tmp_path / "Lab.csv", index=False)
+    code, said, _ = chipsim("show", "device", "Lab.csv")
+    assert code == 0
+    assert re.match(r"Relaxing from 300 cells, .* explained variance: .* Figure: Lab.png$", " ".join(said.split()))
+    assert chipsim("show", "device", "none.csv")[0] == 1
+    measured.drop(columns="target").to_csv(tmp_path / "half.csv", index=False)
+    code, _, error = chipsim("show", "device", "half.csv")
+    assert code == 1
+    assert "half.csv has the columns conductance; give target, conductance (states)" in " ".join(error.split())
+    assert {path.name for path in tmp_path.iterdir()} == {"Lab.csv", "half.csv", "Lab.png"}
 
 
 def test_every_preset_can_be_shown() -> None:
