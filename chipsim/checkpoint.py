@@ -31,25 +31,32 @@ FIRST, EVERY = 8, 300.0
 
 @final
 class Checkpoint:
-    """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name; remedy: what
-    to do about that of another one.
+    """The checkpoint of one run in the file `path`; run: what says which run it is, plain values by name; what, remedy:
+    what the file is to be, and what to do about another one.
 
     A tree is nested tuples, lists and dataclasses of arrays, tensors, numbers and None. versions: of the packages and
-    the source of chipsim that the run has had so far, as JSON. Raises StoredFileError where no file can be at `path`.
+    the source of chipsim that the run has had so far, as JSON; digest: of the tree that was loaded. Raises
+    StoredFileError where no file can be at `path`.
     """
 
     def __init__(
-        self, path: str | PathLike[str], run: Mapping[str, Any], *, remedy: str = "delete it or give another name"
+        self,
+        path: str | PathLike[str],
+        run: Mapping[str, Any],
+        *,
+        what: str = "checkpoint of this run",
+        remedy: str = "delete it or give another name",
     ) -> None:
-        self.path, self.run, self.remedy = Path(path), json.loads(json.dumps(run)), remedy
+        self.path, self.run = Path(path), json.loads(json.dumps(run))
+        self.what, self.remedy, self.digest = what, remedy, ""
         self.versions = json.dumps(versions())
         if not self.path.parent.is_dir() or self.path.is_dir():
-            raise StoredFileError(f"{self.path} cannot be a checkpoint: give a file in a folder that exists")
+            raise StoredFileError(f"{self.path} cannot be a {what}: give a file in a folder that exists")
 
     def save(self, tree: Any) -> None:
         """Keep a tree in place of the one before."""
         arrays = {name: np.asarray(values, order="C") for name, values in _leaves(tree, "")}
-        about = {RUN: json.dumps(self.run), DIGEST: fingerprint(*arrays.values()), VERSIONS: self.versions}
+        about = {RUN: json.dumps(self.run), DIGEST: _digest(arrays), VERSIONS: self.versions}
         replace_file(self.path, safetensors.numpy.save(arrays, about))
 
     def load(self, like: T) -> T | None:
@@ -65,12 +72,14 @@ class Checkpoint:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             stored, digest, made_by = json.loads(about[RUN]), about[DIGEST], merge_versions([about[VERSIONS]])
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-            raise StoredFileError(f"{self.path} cannot be read as a checkpoint ({error}); delete it") from error
+            raise self._unreadable(str(error)) from error
         if different := differing(stored, self.run):
-            raise StoredFileError(f"{self.path} is the checkpoint of another run ({different}); {self.remedy}")
-        names = [name for name, _ in _leaves(like, "")]
-        if sorted(names) != sorted(found) or fingerprint(*(found[name] for name in names)) != digest:
-            raise StoredFileError(f"{self.path} cannot be read as a checkpoint (it is damaged); delete it")
+            raise StoredFileError(f"{self.path} is no {self.what} ({different}); {self.remedy}")
+        if _digest(found) != digest:
+            raise self._unreadable("it is damaged")
+        if sorted(found) != sorted(name for name, _ in _leaves(like, "")):
+            raise self._unreadable("another version of chipsim wrote it")
+        self.digest = digest
         if made_by != self.versions:
             self.versions = merge_versions([made_by, self.versions])
             warnings.warn(
@@ -79,6 +88,13 @@ class Checkpoint:
             )
         rebuilt: T = _rebuilt(like, found, "")
         return rebuilt
+
+    def _unreadable(self, why: str) -> StoredFileError:
+        return StoredFileError(f"{self.path} cannot be read as a {self.what} ({why}); {self.remedy}")
+
+
+def _digest(arrays: Mapping[str, Any]) -> str:
+    return fingerprint(*(arrays[name] for name in sorted(arrays)))
 
 
 def versions_in(path: Path) -> list[str]:
@@ -123,6 +139,8 @@ def _parts(tree: Any) -> dict[str, Any]:
     """The branches of a tree by name; none for a leaf."""
     if dataclasses.is_dataclass(tree):
         return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    if hasattr(tree, "_fields"):  # a named tuple
+        return dict(tree._asdict())
     if isinstance(tree, tuple | list):
         return {str(index): part for index, part in enumerate(tree)}
     return {}

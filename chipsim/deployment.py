@@ -143,6 +143,7 @@ class Deployment:
         self._noise_seen = np.zeros((len(chip.design.acting), 2))
         self._writes, self._waits, self.seed = 0, 0, seed
         self._held = self._presented = False
+        self._loaded = ""  # the digest of what was loaded
         self._profile = np.empty((2, 0))  # times [s], temperatures [K]
         self._dies, self.temperature = chips, float(getattr(chip.design.circuit, "temperature", math.nan))
         one = 1.0 if len(chips) == 1 else engine.array(np.ones((len(chips), 1, 1)))
@@ -428,11 +429,11 @@ class Deployment:
             **self._place,
             "encoder": canonical_json(self.encoder),
             "engine": type(self.engine).__name__,
+            "products": getattr(self.engine, "dtype", "float64"),
             "window": self.window,
             "verifies": self.arrays[0].verifies,
             "gains": [np.ravel(to_numpy(gain)).tolist() for gain in self.gains],
-            "step": self.step,
-            "seed of the deployment": int(self.seed),
+            "loaded": self._loaded,
             "clock": self.time,
             "writes before": self._writes,
             "waits before": self._waits,
@@ -441,33 +442,39 @@ class Deployment:
 
     @property
     def _place(self) -> dict[str, Any]:
-        """Which cells these are, and how exactly they are known."""
+        """Which cells these are, how exactly they are known, and what they have of time and noise."""
         return {
             "network": self.network.hash,
             "chips": [chip.hash for chip in self.chips],
             "tiles": [[block.tile for block in layer.blocks] for layer in self.placement.layers],
             "neurons": [hashlib.sha256(np.r_[layer.bank].tobytes()).hexdigest() for layer in self.placement.layers],
-            "precision": getattr(self.engine, "dtype", "float64"),
+            "precision": str(self.cells[0].g.dtype).removeprefix("torch."),
+            "step": self.step,
+            "seed of the deployment": int(self.seed),
         }
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write what this deployment has become, by learning, writes, time and warmth, to a file, for `load`."""
-        Checkpoint(path, self._place).save(self._complete())
+        self._stored(path).save(self._complete())
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Become what `save` wrote, of a deployment of the same network on the same chip; engine, window, encoder, seed
-        and step may be others, the engine's precision may not.
+        """Become what `save` wrote of a deployment of the same network on the same chip, with the same step, seed and
+        precision; the engine, the window, the encoder and `verify` may be others.
 
-        Raises StoredFileError for a file that is missing, damaged, or of another network, chip, place or precision.
+        Raises StoredFileError for a file that is missing, damaged, or of another deployment.
         """
-        made_in_the_same_way = "deploy the same network on the same chip, with an engine of the same precision"
-        found = Checkpoint(path, self._place, remedy=made_in_the_same_way).load(self._complete())
-        if found is None:
+        kept = self._stored(path)
+        if (found := kept.load(self._complete())) is None:
             raise StoredFileError(f"there is no file {path}; give one that Deployment.save wrote")
         cells = [
             c if c.pending is not None and bool(abs(c.pending).any()) else replace(c, pending=None) for c in found.cells
         ]
         self.restore(found._replace(cells=cells))
+        self._loaded = kept.digest
+
+    def _stored(self, path: str | PathLike[str]) -> Checkpoint:
+        remedy = "give a file of its own, or deploy as it was deployed"
+        return Checkpoint(path, self._place, what="deployment of this network and chip", remedy=remedy)
 
     def _complete(self) -> Snapshot:
         """A snapshot in which all cells have what a writer put off, if only 0."""

@@ -52,8 +52,8 @@ def deployed(engine: Engine) -> cs.Deployment:
 
 def locally(snn: cs.Deployment, lesson: Any = Lesson, **options: Any) -> xr.Dataset:
     return cs.learn(
-        snn, Labelled(samples=lesson), rule=cs.Decolle(warm_up=2), optimiser=cs.Adam(final=0.1), batch=8,
-        **{"epochs": 4, "progress": False, **options},
+        snn, Labelled(samples=lesson), rule=cs.Decolle(warm_up=2), batch=8,
+        **{"optimiser": cs.Adam(final=0.1), "epochs": 4, "progress": False, **options},
     )  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_other_neurons_or_gains_is_refused(tmp_path: Path) -> No
     by_host(placed(), checkpoint=path)
     by_host(placed(), checkpoint=path)
     for other, words in ((placed(cs.Avoid(neurons=[0, 1])), "neurons"), (placed(gain=1.5), "gains")):
-        with pytest.raises(StoredFileError, match=f"another run \\({words}"):
+        with pytest.raises(StoredFileError, match=f"no checkpoint of this run \\({words}"):
             by_host(other, checkpoint=path)
 
 
@@ -227,7 +227,7 @@ def test_other_samples_are_another_run(tmp_path: Path) -> None:
         path = tmp_path / name
         with pytest.raises(StoppedError):
             way(deployed(ENGINES[0]), checkpoint=path, on_epoch=stop_after(1))
-        with pytest.raises(StoredFileError, match=f"another run \\({name} "):
+        with pytest.raises(StoredFileError, match=f"no checkpoint of this run \\({name} "):
             way(deployed(ENGINES[0]), checkpoint=path, lesson=Other())
 
 
@@ -249,9 +249,9 @@ def test_a_place_where_no_file_can_be_is_said_before_anything_is_learned(tmp_pat
 def test_a_checkpoint_without_what_is_needed_is_said(tmp_path: Path) -> None:
     path = tmp_path / "run.checkpoint"
     Checkpoint(path, {"a": 1}).save((1.0, None))
-    with pytest.raises(StoredFileError, match="damaged"):
+    with pytest.raises(StoredFileError, match="another version of chipsim"):
         Checkpoint(path, {"a": 1}).load((1.0, [2.0]))
-    with pytest.raises(StoredFileError, match="another run"):
+    with pytest.raises(StoredFileError, match="no checkpoint of this run"):
         Checkpoint(path, {"a": 2}).load((1.0, None))
 
 
@@ -273,25 +273,32 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_is_kept(tmp_path: Path, m
     assert [file.name for file in tmp_path.iterdir()] == ["run.checkpoint"]
 
 
-def lived(snn: cs.Deployment) -> None:
-    """Learn by pulses that are gathered in a memory, wait, compensate, follow a temperature."""
-    options: dict[str, Any] = {"optimiser": cs.SGD(lr=0.05), "update": "sample", "progress": False}
-    cs.learn(snn, Labelled(samples=Lesson), rule=cs.Delta(warm_up=2), writer=cs.Accumulate(), layers=(-1,), **options)
-    snn.wait(10.0)
-    snn.compensate()
-    snn.follow_temperature([0.0, 1e3], [300.0, 320.0])
+def learned(snn: cs.Deployment) -> None:
+    """Learn in the read-out; by pulses that are gathered in a memory, where cells answer to them."""
+    writer = cs.Accumulate() if snn.chip.design.device.pulses else cs.Direct()
+    options: dict[str, Any] = {"optimiser": cs.SGD(lr=0.05), "update": "sample", "progress": False, "layers": (-1,)}
+    cs.learn(snn, Labelled(samples=Lesson), rule=cs.Delta(warm_up=2), writer=writer, **options)
+
+
+ECRAM: dict[str, Any] = {"device": cs.ECRAM_MO_KIM_2019, "pair": "reference"}
+PCM: dict[str, Any] = {"device": cs.PCM_NANDAKUMAR_2019}
 
 
 @pytest.mark.parametrize(
-    ("seeds", "engine", "other"),
-    [((1,), ENGINES[0], ENGINES[2]), ((1,), ENGINES[2], ENGINES[0]), ((1, 2), ENGINES[0], ENGINES[0])],
-    ids=["float64", "Brian", "two chips"],
+    ("cells", "seeds", "engine", "other"),
+    [
+        (ECRAM, (1,), ENGINES[0], ENGINES[2]),
+        (ECRAM, (1,), ENGINES[2], ENGINES[0]),
+        (PCM, (1,), ENGINES[0], ENGINES[0]),
+        (PCM, (1, 2), ENGINES[0], ENGINES[0]),
+    ],
+    ids=["float64", "Brian", "PCM", "two chips"],
 )
 def test_a_stored_deployment_goes_on_as_the_one_that_was_stored(
-    seeds: tuple[int, ...], engine: Engine, other: Engine, tmp_path: Path
+    cells: dict[str, Any], seeds: tuple[int, ...], engine: Engine, other: Engine, tmp_path: Path
 ) -> None:
     design = cs.ChipDesign(
-        circuit=cs.CurrentLIF(t_refractory=0.0), device=cs.ECRAM_MO_KIM_2019, pair="reference",
+        circuit=cs.CurrentLIF(t_refractory=0.0), **cells,
         effects=(cs.Mismatch(sigma=0.2), cs.TelegraphNoise(share=0.2), cs.WireResistance(row=5.0, column=5.0)),
     )  # fmt: skip
     chips = [cs.fabricate(design, seed) for seed in seeds]
@@ -300,26 +307,38 @@ def test_a_stored_deployment_goes_on_as_the_one_that_was_stored(
         return cs.deploy(cs.Network.random(SIZES, seed=3), chips, **{"engine": engine, "window": 5, **options})
 
     snn, path = again(), tmp_path / "learned.safetensors"
-    lived(snn)
+    learned(snn)
+    snn.wait(1e4)
+    snn.compensate()
+    snn.follow_temperature([1e4, 2e4], [300.0, 320.0])
     snn.save(path)
+    kept = snn.snapshot()
     for loaded, last in ((again(), 1e-12), (again(engine=other, verify=True), 1e-9)):
         before = loaded.outputs(Lesson.inputs)
         loaded.load(path)
-        assert loaded.temperature == snn.temperature > 300.0
+        assert loaded.temperature == snn.temperature
         assert loaded.time == snn.time
+        drifts = snn.chip.design.device.ages
+        for ours, theirs in zip(loaded.gains, snn.gains, strict=True):
+            same(ours, theirs, last)
+            assert bool(np.all(to_numpy(ours) > 1.01)) == drifts
         found, expected = loaded.outputs(Lesson.inputs), snn.outputs(Lesson.inputs)
         np.testing.assert_allclose(found, expected, rtol=last, atol=last)
         assert np.abs(before - expected).max() > 0.01
-        snn.load(path)  # back to when it was stored
-    for each in (snn, loaded := again()):
-        each.load(path)
-        assert each.cells[-1].pending is not None
+        snn.restore(kept)  # back to when it was stored
+    loaded = again()
+    loaded.load(path)
+    for each in (snn, loaded):
+        assert (each.cells[-1].pending is not None) == (cells is ECRAM)
         assert each.cells[0].pending is None
-        lived(each)
+        each.wait(5e3)
+        assert 305.0 < each.temperature < 315.0
+        learned(each)
     for ours, theirs in zip(loaded.cells, snn.cells, strict=True):
         for field in dataclasses.fields(ours):
             if getattr(theirs, field.name) is not None:
                 same(getattr(ours, field.name), getattr(theirs, field.name), 1e-12)
+    assert str(loaded.effect_report()) == str(snn.effect_report())
 
 
 def test_a_deployment_is_not_loaded_onto_another(tmp_path: Path) -> None:
@@ -334,9 +353,31 @@ def test_a_deployment_is_not_loaded_onto_another(tmp_path: Path) -> None:
         (cs.deploy(networks[0], chips[1], engine=ENGINES[0]), "chips"),
         (cs.deploy(networks[0], chips[0], engine=ENGINES[0], avoid=cs.Avoid(tiles=[0])), "tiles"),
         (cs.deploy(networks[0], chips[0], engine=ENGINES[1]), "precision"),
+        (cs.deploy(networks[0], chips[0], engine=ENGINES[0], step=2e-3), "step"),
+        (cs.deploy(networks[0], chips[0], engine=ENGINES[0], seed=1), "seed of the deployment"),
     ):
-        with pytest.raises(StoredFileError, match=rf"another run \({words}.*deploy the same network on the same chip"):
+        with pytest.raises(
+            StoredFileError, match=rf"no deployment of this network and chip \({words}.*deploy as it was"
+        ):
             other.load(path)
+    chips[0].save(tmp_path / "chip.h5")
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(StoredFileError, match="cannot be read"):
+    for unreadable in (path, tmp_path / "chip.h5"):
+        with pytest.raises(StoredFileError, match=r"cannot be read as a deployment .*give a file of its own"):
+            snn.load(unreadable)
+
+
+def test_learning_from_what_was_loaded_does_not_go_on_with_a_checkpoint_of_another(tmp_path: Path) -> None:
+    paths, checkpoint = [tmp_path / "a", tmp_path / "b"], tmp_path / "run.checkpoint"
+    for rate, path in zip((0.01, 0.02), paths, strict=True):
+        snn = deployed(ENGINES[0])
+        locally(snn, optimiser=cs.Adam(lr=rate), epochs=1)
+        snn.save(path)
+    for path in paths[:1] * 2 + paths[1:]:
+        snn = deployed(ENGINES[0])
         snn.load(path)
+        if path is paths[0]:
+            locally(snn, checkpoint=checkpoint)
+        else:
+            with pytest.raises(StoredFileError, match="no checkpoint of this run \\(loaded"):
+                locally(snn, checkpoint=checkpoint)

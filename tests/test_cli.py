@@ -246,7 +246,9 @@ def test_show_fits_and_draws_measured_cells(chipsim: Run, tmp_path: Path) -> Non
     code, said, _ = chipsim("show", "device", "Lab.csv")
     assert code == 0
     assert re.match(r"Relaxing from 300 cells, .* explained variance: .* Figure: Lab.png$", " ".join(said.split()))
-    assert chipsim("show", "device", "none.csv")[0] == 1
+    code, _, error = chipsim("show", "device", "none.csv")
+    assert code == 1
+    assert "none.csv cannot be read as CSV" in error
     measured.drop(columns="target").to_csv(tmp_path / "half.csv", index=False)
     code, _, error = chipsim("show", "device", "half.csv")
     assert code == 1

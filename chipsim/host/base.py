@@ -152,7 +152,7 @@ class HostMethod(Parameters, ABC):
         """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of a batch: cross-entropy of softmax(outputs) against the labels."""
+        """Return the loss of a batch, a mean over its samples: cross-entropy of softmax(outputs) against the labels."""
         return functional.cross_entropy(outputs, labels)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -38,13 +39,24 @@ def transposed(self: Own, twin: Twin, seen: Readings) -> Tensor:
 
 
 def forgetful(self: Own, twin: Twin, seen: Readings) -> Tensor:
-    return Proxy().outputs(twin, seen).detach().requires_grad_() + 0.0 * twin.readout.weights.sum()
+    return Proxy().outputs(twin, seen).detach()
 
 
 def editing(self: Own, twin: Twin, seen: Readings) -> Tensor:
-    outputs = Proxy().outputs(twin, seen)
-    read(seen.outputs).mul_(2.0)
-    return outputs
+    twin.readout.weights.data.clamp_(min=0.0)
+    return Proxy().outputs(twin, seen)
+
+
+def chance(self: Own, twin: Twin, seen: Readings) -> Tensor:
+    return Proxy().outputs(twin, seen) * torch.rand(())
+
+
+def first_step(self: Own, twin: Twin, seen: Readings) -> Tensor:
+    return Proxy().outputs(dataclasses.replace(twin, inputs=twin.inputs[:1]), seen)
+
+
+def whole(self: Own, twin: Twin, seen: Readings) -> Tensor:
+    return Proxy().outputs(dataclasses.replace(twin, kept=None), seen)
 
 
 def coupled(self: Own, twin: Twin, seen: Readings) -> Tensor:
@@ -77,11 +89,14 @@ def agrees(self: Own, circuit: Any) -> None:
         ({"outputs": transposed}, "gives_outputs", r"outputs are \[4, 6\]"),
         ({"outputs": forgetful}, "gives_gradients", "taught nothing"),
         ({"reads": frozenset({"outputs", "counts"})}, "reads_all_it_declares", "'counts' is declared"),
-        ({"outputs": editing}, "is_pure", "another gradient"),
+        ({"outputs": editing}, "is_pure", "weights were edited"),
+        ({"outputs": chance}, "is_pure", "another gradient"),
         ({"outputs": coupled}, "averages_over_the_batch", "play into each other"),
         ({"outputs": doubled}, "takes_inputs_step_by_step", "another gradient"),
+        ({"outputs": first_step}, "takes_inputs_step_by_step", "step 11 play no part"),
+        ({"outputs": whole}, "leaves_out_what_dropout_leaves_out", "plays no part"),
         ({"outputs": precise}, "keeps_the_precision", "another dtype"),
-        ({"outputs": against}, "learns_on_a_chip", "the loss goes from"),
+        ({"outputs": against}, "learns_on_a_chip", "told right goes from"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

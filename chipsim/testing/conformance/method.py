@@ -4,7 +4,7 @@ A method is shown what nominal neurons of the twin's layers do in a window of 12
 it declares; its gradient is that of its loss with respect to the twin's weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,13 +49,15 @@ class Shown:
 
 def suited(method: HostMethod) -> Circuit:
     """The first of some circuits that a method has a model of."""
+    why = ""
     for circuit in CIRCUITS:
         try:
             method.check(circuit)
-        except ParameterError:
+        except ParameterError as error:
+            why = str(error)
             continue
         return circuit
-    raise AssertionError("it refuses IF and LIF neurons of either reset: no chip here could be trained by it")
+    raise AssertionError(f"it refuses IF and LIF neurons of either reset: {why}")
 
 
 def shown(
@@ -103,7 +105,8 @@ def gradients(method: HostMethod, batch: Shown) -> list[Tensor]:
     """Return the gradient of each layer's weights; 0 for a layer that it leaves alone."""
     loss = method.loss(method.outputs(batch.twin, batch.seen), batch.labels)
     weights = [layer.weights for layer in (*batch.twin.hidden, batch.twin.readout)]
-    found = torch.autograd.grad(loss, weights, allow_unused=True)
+    nothing = [None for _ in weights]
+    found = torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else nothing
     return [torch.zeros_like(w) if gradient is None else gradient for gradient, w in zip(found, weights, strict=True)]
 
 
@@ -155,12 +158,20 @@ def is_pure(method: HostMethod) -> None:
     """The same batch gives the same gradient again, and is not edited."""
     batch, fresh = shown(method), shown(method)
     first = gradients(method, batch)
+    for (name, ours), (_, theirs) in zip(_given(batch), _given(fresh), strict=True):
+        assert torch.equal(ours, theirs), f"{name} were edited"
     assert _alike(gradients(method, batch), first, 0.0), "a second call gave another gradient"
-    for name in method.reads:
-        ours, theirs = getattr(batch.seen, name), getattr(fresh.seen, name)
-        pairs = [(ours, theirs)] if isinstance(ours, Tensor) else list(zip(ours, theirs, strict=True))
-        assert all(torch.equal(a, b) for a, b in pairs), f"{name} was edited"
-    assert torch.equal(batch.twin.inputs, fresh.twin.inputs), "the inputs were edited"
+
+
+def _given(batch: Shown) -> Iterator[tuple[str, Tensor]]:
+    """All that a method is given, by name."""
+    yield "labels", batch.labels
+    yield "inputs", batch.twin.inputs
+    for layer in (*batch.twin.hidden, batch.twin.readout):
+        yield "weights", layer.weights
+    for name, readings in vars(batch.seen).items():
+        for part in [readings] if isinstance(readings, Tensor) else readings or ():
+            yield name, part
 
 
 def averages_over_the_batch(method: HostMethod) -> None:
@@ -171,10 +182,32 @@ def averages_over_the_batch(method: HostMethod) -> None:
 
 
 def takes_inputs_step_by_step(method: HostMethod) -> None:
-    """Inputs that are given for every step, and are the same in each, give the gradient of inputs given once."""
+    """Inputs that are given for every step, and are the same in each, give the gradient of inputs given once; and where
+    inputs play a part, those of no step are left out.
+    """
+    batch, other = shown(method), shown(method, seed=1)
+
+    def of(*steps: Tensor) -> list[Tensor]:
+        return gradients(method, replace(batch, twin=replace(batch.twin, inputs=torch.cat(steps))))
+
+    ours, theirs, before = batch.twin.inputs, other.twin.inputs, gradients(method, batch)
+    assert _alike(of(*[ours] * STEPS), before), "inputs of every step give another gradient"
+    if not _alike(of(theirs), before):
+        for step in (0, STEPS - 1):
+            steps = [ours] * STEPS
+            steps[step] = theirs
+            assert not _alike(of(*steps), before), f"inputs of step {step} play no part"
+
+
+def leaves_out_what_dropout_leaves_out(method: HostMethod) -> None:
+    """Where dropout leaves the spikes of a last hidden neuron out of the outputs, its weights in the read-out get no
+    gradient.
+    """
     batch = shown(method)
-    each = replace(batch, twin=replace(batch.twin, inputs=batch.twin.inputs.repeat(STEPS, 1, 1)))
-    assert _alike(gradients(method, each), gradients(method, batch)), "inputs of every step give another gradient"
+    kept = torch.full((BATCH, NETWORK.sizes[-2]), 1.25, dtype=torch.float64)
+    kept[:, 0] = 0.0
+    *_, readout = gradients(method, replace(batch, twin=replace(batch.twin, kept=kept)))
+    assert not readout[0].any(), "dropout (`twin.kept`) plays no part; take `twin.shown` for the outputs"
 
 
 def keeps_the_precision(method: HostMethod) -> None:
@@ -193,14 +226,14 @@ class _Lesson:
 
 
 def learns_on_a_chip(method: HostMethod) -> None:
-    """In 15 epochs of 48 samples on an ideal chip the loss falls by a fifth at least."""
+    """In 15 epochs of 48 samples of 4 classes on an ideal chip, a quarter more of them than before are told apart."""
     chip = fabricate(ChipDesign(circuit=suited(method), headroom=10.0), seed=0)
     engine = Torch(dtype="float64", device="cpu", compile=False)
-    snn = deploy(NETWORK.redrawn(seed=0), chip, engine=engine, window=STEPS)
-    told = train_in_the_loop(
-        snn, _Lesson(), method=method, optimiser=Adam(lr=0.01), batch=8, epochs=15, progress=False
-    ).loss.values
-    assert told[-1] < 0.8 * told[0], f"the loss goes from {told[0]:.3f} to {told[-1]:.3f}"
+    snn = deploy(NETWORK.redrawn(seed=1), chip, engine=engine, window=STEPS)
+    before = snn.accuracy(_Lesson())
+    train_in_the_loop(snn, _Lesson(), method=method, optimiser=Adam(lr=0.01), batch=8, epochs=15, progress=False)
+    after = snn.accuracy(_Lesson())
+    assert after >= before + 0.25, f"the share of samples told right goes from {before:.2f} to {after:.2f}"
 
 
 METHOD: tuple[Callable[[HostMethod], None], ...] = (
@@ -213,6 +246,7 @@ METHOD: tuple[Callable[[HostMethod], None], ...] = (
     is_pure,
     averages_over_the_batch,
     takes_inputs_step_by_step,
+    leaves_out_what_dropout_leaves_out,
     keeps_the_precision,
     learns_on_a_chip,
 )
