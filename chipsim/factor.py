@@ -1,9 +1,11 @@
 """Factor: one axis of a study's grid, with its unit and valid range."""
 
 import difflib
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from chipsim.errors import ParameterError
 from chipsim.results import Value
@@ -16,7 +18,8 @@ class Factor:
     """One axis of a study's grid: its default values, unit and valid range. An option is a factor of one value.
 
     All values are of the type of the defaults: integers, floats or words. Words must be among `choices` (the default
-    values, where none are given). A factor may carry a reserved name (`seed`), never `chip`.
+    values, where none are given), or be the path of a file whose name ends with `files`, which is kept as PATH#DIGEST,
+    so that a result knows what was in it. A factor may carry a reserved name (`seed`), never `chip`.
     """
 
     name: str
@@ -25,6 +28,7 @@ class Factor:
     long_name: str = ""
     range: tuple[float, float] = (-INF, INF)
     choices: tuple[str, ...] = ()
+    files: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name == "chip":
@@ -54,8 +58,11 @@ class Factor:
     def _convert(self, value: Value) -> Value:
         if self.kind is str:
             choices = self.choices or self.values
+            if value not in choices and self.files and str(value).partition("#")[0].endswith(self.files):
+                return self._file(str(value))
             if value not in choices:
                 known = tuple(str(choice) for choice in choices)
+                known += (f"FILE{self.files}",) if self.files else ()
                 raise ParameterError(f"{self.name} = {value!r} is unknown; {suggest(str(value), known)}")
             return str(value)
         try:
@@ -70,6 +77,16 @@ class Factor:
         if self.kind is int and not number.is_integer():
             raise ParameterError(f"{self.name} = {number:g} is not an integer; give integers")
         return int(number) if self.kind is int else number
+
+    def _file(self, value: str) -> str:
+        path, _, digest = value.partition("#")
+        try:
+            found = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+        except OSError as error:
+            raise ParameterError(f"{self.name} = {path} cannot be read: {error.strerror}") from error
+        if digest not in ("", found):
+            raise ParameterError(f"{self.name} = {path} is not what it was (#{digest}): its content is now #{found}")
+        return f"{path}#{found}"
 
     def order(self, values: set[Value]) -> tuple[Value, ...]:
         """Sort values: numbers by size, words as in the defaults."""

@@ -8,30 +8,19 @@ draws of the accuracy of the same spiking network (tests/reference/record_aihwki
 
 import dataclasses
 import json
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 import chipsim as cs
-from chipsim import devices
-from chipsim.devices import Device, ExtrapolationWarning
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
+from studies.cells import AGEING, MEASURED, cell, check_age
 from studies.reference_teacher import DATASETS, JUDGED, LEARNING, engine, fitted, named, prepare, taught
 
 HOUR, DAY = 3600.0, 86_400.0
 AGES = (25.0, HOUR, DAY, 30 * DAY)
-DEVICES: Mapping[str, Device] = {
-    "pcm": devices.PCM_NANDAKUMAR_2019,
-    "pcm-hermes": devices.PCM_HERMES,
-    "pcm-hermes-pair": devices.PCM_HERMES_PAIR,
-    "rram-cmo": dataclasses.replace(devices.RRAM_FALCONE_2025, extrapolate=True),
-    "rram-neurram": devices.RRAM_WAN_2022,
-    "flash-sonos": devices.SONOS_AGRAWAL_2022,
-}
 REMEDIES = ("none", "gain")
 PEER = Path(__file__).parent / "results" / "aihwkit_pcm.json"
 
@@ -58,7 +47,7 @@ def trial(trial: Trial) -> xr.Dataset:
     """Programme one chip, wait, and measure."""
     found, options, point = taught(trial.settings), trial.settings.options, trial.point
     network = found.teacher.network(percentile=float(options["percentile"]))
-    drawn = dataclasses.replace(fitted(design(trial.settings), network), device=DEVICES[str(point["device"])])
+    drawn = dataclasses.replace(fitted(design(trial.settings), network), device=cell(str(point["device"])))
     chip = cs.fabricate(drawn, seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(trial.settings))
     age, remedy = float(point["age"]), str(point["remedy"])
@@ -91,13 +80,6 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
-def check_age(device: str, age: float) -> None:
-    """Refuse an age [s] that the device's drift was not measured for, and that it does not extrapolate to."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExtrapolationWarning)
-        DEVICES[device].check_age(age)
-
-
 def check(trial: Trial) -> None:
     """Refuse what cannot be measured before anything runs."""
     check_age(str(trial.point["device"]), float(trial.point["age"]))
@@ -107,7 +89,7 @@ STUDY = Study(
     name="accuracy_over_time",
     question="How long does a programmed network keep its accuracy, and what does one gain a layer win back?",
     factors=(
-        Factor(name="device", values=("pcm",), choices=tuple(DEVICES), long_name="memory cell"),
+        Factor(name="device", values=("pcm",), choices=tuple(AGEING), files=MEASURED, long_name="memory cell"),
         Factor(name="age", values=AGES, long_name="time since programming", unit="s", range=(0.0, 3e7)),
         Factor(name="remedy", values=REMEDIES, choices=REMEDIES, long_name="what is done before the samples come"),
     ),

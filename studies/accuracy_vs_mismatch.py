@@ -12,6 +12,7 @@ import xarray as xr
 import chipsim as cs
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
+from studies.cells import CELLS, MEASURED, cell, programmed
 from studies.reference_teacher import (
     DATASETS,
     LEARNING,
@@ -29,8 +30,8 @@ STAGES = ("before", "after")
 
 
 def design(settings: Settings) -> cs.ChipDesign:
-    """The chip without mismatch: LIF neurons and ideal cells."""
-    return cs.ChipDesign(circuit=cs.LIF(), device=cs.Ideal())
+    """The chip without mismatch: LIF neurons."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cell(str(settings.options["device"])))
 
 
 def trial(trial: Trial) -> xr.Dataset:
@@ -64,6 +65,11 @@ def trial(trial: Trial) -> xr.Dataset:
     )
 
 
+def check(trial: Trial) -> None:
+    """Refuse cells that a write does not programme."""
+    programmed(str(trial.settings.options["device"]))
+
+
 STUDY = Study(
     name="accuracy_vs_mismatch",
     question="How much accuracy does mismatch cost, and how much does on-chip learning win back?",
@@ -72,12 +78,14 @@ STUDY = Study(
     ),
     options=(
         Factor(name="samples", values=(6400,), long_name="learning samples per chip", range=(1, 10_000_000)),
+        Factor(name="device", values=("ideal",), choices=tuple(CELLS), files=MEASURED, long_name="memory cell"),
         *LEARNING,
     ),
     datasets=DATASETS,
     design=design,
     prepare=prepare,
     trial=trial,
+    check=check,
     figure="degradation",
     table=("accuracy",),
     smallest={"chips": 2, "dataset": "digits", "factors": {"sigma": (0.0, 0.3)}, "options": {"samples": 256}},

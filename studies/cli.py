@@ -168,7 +168,10 @@ def study_list() -> None:
             setting = f"--set {shown(factor.name)}={','.join(map(_plain, factor.values))}"
             unit = "" if factor.unit == "1" else f" [{factor.unit}]"
             _say(f"    {setting:35} {factor.long_name}{unit}")
-            if more := [choice for choice in factor.choices if choice not in factor.values]:
+            if more := [
+                *(choice for choice in factor.choices if choice not in factor.values),
+                *([f"FILE{factor.files}"] if factor.files else []),
+            ]:
                 _say(f"        also: {', '.join(more)}")
         _say("")
 

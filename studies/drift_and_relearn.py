@@ -25,7 +25,8 @@ import chipsim as cs
 from chipsim.arrays import namespace, to_numpy
 from chipsim.factor import Factor
 from chipsim.study import Settings, Study, Trial
-from studies.accuracy_over_time import DAY, DEVICES, check_age, design
+from studies.accuracy_over_time import DAY, design
+from studies.cells import AGEING, MEASURED, cell, check_age
 from studies.methods import recalibrate
 from studies.reference_teacher import (
     FASHION_FIRST,
@@ -82,7 +83,7 @@ def trial(trial: Trial) -> xr.Dataset:
     device, remedy = str(trial.point["device"]), str(trial.point["remedy"])
     found = taught(settings)
     network = found.teacher.network(percentile=float(options["percentile"]))
-    drawn = dataclasses.replace(fitted(design(settings), network), device=DEVICES[device])
+    drawn = dataclasses.replace(fitted(design(settings), network), device=cell(device))
     chip = cs.fabricate(drawn, seed=trial.chip)
     snn = cs.deploy(network, chip, engine=engine(settings))
     judged = found.judged
@@ -134,7 +135,9 @@ STUDY = Study(
     name="drift_and_relearn",
     question="A month without power: what brings a network back to what it was on its first day?",
     factors=(
-        Factor(name="device", values=("pcm", "rram-cmo"), choices=tuple(DEVICES), long_name="memory cell"),
+        Factor(
+            name="device", values=("pcm", "rram-cmo"), choices=tuple(AGEING), files=MEASURED, long_name="memory cell"
+        ),
         Factor(name="remedy", values=REMEDIES, choices=REMEDIES, long_name="what is done after the wait"),
     ),
     options=(

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import errno
+import hashlib
 import importlib
 import json
 import os
@@ -84,6 +85,23 @@ def test_a_factor_keeps_the_type_of_its_defaults() -> None:
         Factor(name="steps", values=(8,)).convert([4.5])
     with pytest.raises(ParameterError, match="cannot be a factor"):
         Factor(name="chip", values=(8,))
+
+
+def test_a_value_may_be_a_file_whose_content_is_told(tmp_path: Path) -> None:
+    factor = Factor(name="device", values=("ideal",), choices=("ideal", "pcm"), files=".csv")
+    path = tmp_path / "measured.csv"
+    with pytest.raises(ParameterError, match=r"measured\.csv cannot be read: No such file"):
+        factor.convert([str(path)])
+    path.write_text("a")
+    kept = factor.convert(["pcm", str(path)])
+    assert kept == ("pcm", f"{path}#{hashlib.sha256(b'a').hexdigest()[:12]}")
+    assert factor.convert(kept) == kept
+    assert factor.order({*kept, "ideal"}) == ("ideal", *kept)
+    path.write_text("b")
+    with pytest.raises(ParameterError, match=r"measured\.csv is not what it was \(#"):
+        factor.convert(kept)
+    with pytest.raises(ParameterError, match=r"Known: ideal, pcm, FILE\.csv"):
+        factor.convert(["pmc"])
 
 
 def test_chip_seeds_of_two_seeds_share_nothing() -> None:

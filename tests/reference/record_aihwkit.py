@@ -32,7 +32,7 @@ def deployed():
     settings = Settings(dataset="fashion-mnist", seed=0, options=options)
     found = taught(settings, progress=True)
     network = found.teacher.network(percentile=float(options["percentile"]))
-    pcm = study.DEVICES["pcm"]
+    pcm = study.AGEING["pcm"]
     ideal = cs.Ideal(g_min=pcm.g_min, g_max=pcm.g_max)
     design = dataclasses.replace(fitted(study.design(settings), network), device=ideal)
     return cs.deploy(network, cs.fabricate(design, seed=0), engine=cs.Torch()), found, network
