@@ -30,8 +30,8 @@ STAGES = ("before", "after")
 
 
 def design(settings: Settings) -> cs.ChipDesign:
-    """The chip without mismatch: LIF neurons."""
-    return cs.ChipDesign(circuit=cs.LIF(), device=cell(str(settings.options["device"])))
+    """The chip without mismatch: LIF neurons, and ideal cells where no others are asked for."""
+    return cs.ChipDesign(circuit=cs.LIF(), device=cell(str(settings.options.get("device", "ideal"))))
 
 
 def trial(trial: Trial) -> xr.Dataset:
