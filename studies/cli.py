@@ -250,7 +250,7 @@ def _command(study: "Study", manifest: "Manifest") -> str:
     words += ["--chips", str(chips)] * (chips != CHIPS) + ["--seed", str(manifest.seed)] * (manifest.seed != 0)
     held = {**manifest.grid, **{name: (value,) for name, value in manifest.options.items()}}
     for known in (*study.factors, *study.options):
-        if (values := held[known.name]) != known.order(set(known.values)):
+        if (values := held.get(known.name, known.values)) != known.order(set(known.values)):
             words += ["--set", f"{shown(known.name)}={','.join(map(_plain, values))}"]
     return shlex.join(words)
 
@@ -276,15 +276,19 @@ def study_show(
 
 
 def made_by(dataset: "xr.Dataset", file: Path) -> str:
-    """The command that makes a result; nothing where its study is not here, or has other factors and options now."""
+    """The command that makes a result; nothing where its study is not here, or lacks its options, or has other factors.
+    An option that came since had its default.
+    """
     from chipsim.results import Manifest
 
     manifest = Manifest.from_attributes(dataset.attrs, file)
     if manifest.study not in study_names():
         return ""
     study = load_study(manifest.study)
-    names = {known.name for known in (*study.factors, *study.options)}
-    return _command(study, manifest) if {"chip", *names} == {*manifest.grid, *manifest.options} else ""
+    factors, options = ({known.name for known in parts} for parts in (study.factors, study.options))
+    return (
+        _command(study, manifest) if {"chip", *factors} == {*manifest.grid} and {*manifest.options} <= options else ""
+    )
 
 
 def _check_apart(result: Path, figure: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -122,6 +123,17 @@ def test_a_result_says_the_shortest_command_that_makes_it(words: str, chipsim: R
     results.write(renamed, out)
     code, shown, _ = chipsim("study", "show", str(out))
     assert (code, "Made by" in shown) == (0, False)
+
+
+def test_an_option_that_came_since_had_its_default_and_one_that_went_leaves_no_command() -> None:
+    path = Path(cli.__file__).parent / "results" / "accuracy_vs_mismatch.h5"
+    found = results.open(path)
+    command = cli.made_by(found, path)
+    assert command == "chipsim study run accuracy-vs-mismatch --dataset fashion-mnist --chips 8"
+    held = json.loads(found.attrs["options"])
+    assert held
+    assert cli.made_by(found.assign_attrs(options="{}"), path) == command
+    assert cli.made_by(found.assign_attrs(options=json.dumps({**held, "gone": 1})), path) == ""
 
 
 def test_show_draws_where_it_is_told(chipsim: Run, finished: Path, tmp_path: Path) -> None:
