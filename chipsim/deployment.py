@@ -478,8 +478,9 @@ class Deployment:
 
     def _complete(self) -> Snapshot:
         """A snapshot in which all cells have what a writer put off, if only 0."""
-        cells = [c if c.pending is not None else replace(c, pending=c.wanted * 0.0) for c in self.cells]
-        return self.snapshot()._replace(cells=cells)
+        found = self.snapshot()
+        cells = [c if c.pending is not None else replace(c, pending=c.wanted * 0.0) for c in found.cells]
+        return found._replace(cells=cells)
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` brings back, on this deployment or on another of the same network, chip and options."""

@@ -58,9 +58,9 @@ class Factor:
     def _convert(self, value: Value) -> Value:
         if self.kind is str:
             choices = self.choices or self.values
-            if value not in choices and self.files and str(value).partition("#")[0].endswith(self.files):
-                return self._file(str(value))
             if value not in choices:
+                if self.files and str(value).partition("#")[0].endswith(self.files):
+                    return self._file(str(value))
                 known = tuple(str(choice) for choice in choices)
                 known += (f"FILE{self.files}",) if self.files else ()
                 raise ParameterError(f"{self.name} = {value!r} is unknown; {suggest(str(value), known)}")

@@ -377,11 +377,12 @@ def show_device(
     devices. Of measurements (`help(chipsim.devices.fit)` says in which columns), say what was fitted and how well.
     """
     from studies import show
+    from studies.cells import MEASURED
 
     known = show.all_devices()
     if name is None:
         return _say("\n".join(map(shown, sorted(known))))
-    if name.lower().endswith(".csv"):
+    if name.lower().endswith(MEASURED):
         from chipsim.devices import fit
 
         fitted = fit(name)

@@ -25,8 +25,8 @@ def states(path: Path) -> Path:
     return path
 
 
-def drift(path: Path) -> Path:
-    target = np.repeat(np.linspace(5e-6, 25e-6, 6), CELLS)
+def drift(path: Path, lowest: float = 5e-6) -> Path:
+    target = np.repeat(np.linspace(lowest, 25e-6, 6), CELLS)
     rng = stream(0, "fit", "drift")
     g, drawn = PCM_NANDAKUMAR_2019.programme(target, rng), rng.standard_normal(len(target))
     parts = [
