@@ -20,7 +20,7 @@ from chipsim.checkpoint import Checkpoint, fingerprint, pieces
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
-from chipsim.loop import Adam, Controller, Optimiser
+from chipsim.loop import Adam, Controller, Optimiser, part_of
 from chipsim.periphery import Periphery
 from chipsim.probe import variable
 from chipsim.progress import with_progress
@@ -118,20 +118,14 @@ def learn(
     """
     size = _batch_size(update, batch)
     whole(epochs, "epochs", 1)
-    for name, given, kind, usual in (
-        ("rule", rule, Rule, "LocalTandem()"),
-        ("writer", writer, Writer, "Direct()"),
-        ("optimiser", optimiser, Optimiser, "Adam()"),
-    ):
-        if not isinstance(given, kind | None):
-            raise ParameterError(f"{name} must be one, as {usual} is, not {given!r}")
-    rule = rule or LocalTandem()
+    rule = part_of("rule", Rule, rule, LocalTandem())
+    writer = part_of("writer", Writer, writer, Direct())
+    optimiser = part_of("optimiser", Optimiser, optimiser, Adam())
     if unknown := rule.reads - {field.name for field in dataclasses.fields(LocalSignals)}:
         raise ParameterError(f"{type(rule).__name__} reads {min(unknown)!r}, which is no field of LocalSignals")
     lessons = _lessons(targets, rule)
     if not len(lessons):
         raise ParameterError("learn needs at least one sample; the targets are empty")
-    writer, optimiser = writer or Direct(), optimiser or Adam()
     every_step = update == "step"
     updates = epochs * math.ceil(len(lessons) / size) * (deployment.window if every_step else 1)
     learning = _chosen(layers, len(deployment.stages), rule)

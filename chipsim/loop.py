@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, TypeVar, final
 
 import numpy as np
 from array_api_compat import device
@@ -18,6 +18,17 @@ from chipsim.deployment import Deployment, Driving, driving
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.quantity import Parameters, quantity
 from chipsim.writers import PulseWriter, Writer
+
+Part = TypeVar("Part")
+
+
+def part_of(name: str, kind: type, given: Part | None, usual: Part) -> Part:
+    """Return what a caller gave of a way to learn, or the usual one; ParameterError where it is none of its kind."""
+    if given is None:
+        return usual
+    if not isinstance(given, kind):
+        raise ParameterError(f"{name} must be one, as {type(usual).__name__}() is, not {given!r}")
+    return given
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """What does every paper's method reach here, beside what it published and beside its own ANN?
 
 One or two cases for each method that a laptop finishes, on a chip without variation, noise and levels, four of them
-with a mark to reach; and the published networks themselves. Each chip starts from its own random weights, at most
-HEADROOM times which its cells can hold, and trains with the case's method; its ANN has the same layers and a seed of
-its own for each chip. `epochs` and `samples` cut a case short. A trial that was interrupted goes on from minutes
-before, and its wall time is that of the rest.
+with a mark to reach; and the published networks themselves. Each chip starts from its own random weights (conversion:
+from those of its ANN), at most HEADROOM times which its cells can hold, and trains with the case's method; its ANN has
+the same layers and a seed of its own for each chip. `epochs` and `samples` cut a case short. A trial that was
+interrupted goes on from minutes before, and its wall time is that of the rest.
 
 Where this is not as published: Adam trains all, where Lee et al. have gradient descent with weight decay; dropout
 stands before the read-outs of tandem learning alone, of a share of its own in the scaled case; images are cropped and

@@ -4,7 +4,7 @@ Every method starts from the same teacher's network on the same die; noise-aware
 Learning rates are Adam's, in weights; they were chosen in steps of about 3 on the validation split of Fashion-MNIST at
 sigma 0.3, for 784-512-512-10 and 6,400 samples, on dies that no study has: `studies/results/learning_rates.h5` has each
 beside three times and down to a hundredth as much. No rate there lets the delta rule, DECOLLE or spike-based
-back-propagation win anything; theirs costs a tenth or two of a point. Those for convolutions were chosen likewise, by
+back-propagation win a tenth of a point; theirs costs one or two. Those for convolutions were chosen likewise, by
 three dies and 2,000 images, for 32C3-64C3s2-128C3s2-256-10: each is the best of the four in
 `studies/results/learning_rates_cnn.h5`, in steps of about 3.
 """

@@ -2,7 +2,7 @@
 
 Yang et al. (NeurIPS 2022) perturb a trained network in four ways and go on learning. Each way is simulated here as
 their released code models it ("published"; their quantiser was not released, and is assumed to be per array, between
-plus and minus its largest weight), and as a chip would have it ("chip"), at the same strength:
+plus and minus its largest weight as deployed), and as a chip would have it ("chip"), at the same strength:
 
                   published                                            chip
     mismatch      one time constant |N(tau, sigma tau)| for all;       every threshold, time constant, reset, gain and

@@ -537,6 +537,12 @@ def test_bad_arguments_are_refused() -> None:
     for options in ({"batch": 0}, {"epochs": True}, {"batch": 2.0}):
         with pytest.raises(ParameterError, match="whole number of at least 1"):
             train_in_the_loop(snn, lesson, method=Tandem(), **options)  # type: ignore[arg-type]
+    for part in ({"optimiser": "adam"}, {"writer": cs.Direct}):
+        with pytest.raises(ParameterError, match=r"must be one, as (Adam|Direct)\(\) is, not"):
+            train_in_the_loop(snn, lesson, method=Tandem(), **part)  # type: ignore[arg-type]
+    for samples in ((lesson.inputs, lesson.labels), Lesson(lesson.inputs.tolist(), lesson.labels)):
+        with pytest.raises(ParameterError, match="samples with arrays of inputs and labels"):
+            train_in_the_loop(snn, samples, method=Tandem())  # type: ignore[arg-type]
     for dropout in (-0.1, 1.0, float("nan")):
         with pytest.raises(ParameterError, match="dropout must be"):
             train_in_the_loop(snn, lesson, method=Tandem(), dropout=dropout)

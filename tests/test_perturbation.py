@@ -50,6 +50,29 @@ def test_a_change_is_the_slope_along_the_perturbation(engine: Engine) -> None:
     np.testing.assert_allclose(to_numpy(snn.cells[0].wanted) - before, expected, rtol=1e-5)
 
 
+def test_each_array_takes_the_slope_of_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two arrays of different weights: the change of each is -lr (L+ - L-) / (2 size rms) D, of the losses shown."""
+    snn, samples, size, rate = deployed(5, 8, 3), lesson(), 0.2, 0.01
+    before = [to_numpy(cells.copied().wanted) for cells in snn.cells]
+    shown, learn = [], _Perturbing._learn
+
+    def noted(host: _Perturbing, value: Any, labels: np.ndarray) -> None:
+        readout = snn.chip.design.readout
+        logits = (to_numpy(value) - readout.rest) / readout.unit_drive
+        right = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+        shown.append(np.mean(np.log(np.exp(logits).sum(1)) - right))
+        learn(host, value, labels)
+
+    monkeypatch.setattr(_Perturbing, "_learn", noted)
+    cs.perturb_in_the_loop(snn, samples, size=size, optimiser=cs.SGD(lr=rate), batch=12, seed=4, progress=False)
+    draws, (plus, minus) = stream(4, "perturbation"), shown
+    assert abs(plus - minus) > 1e-3
+    for cells, had in zip(snn.cells, before, strict=True):
+        signs = draws.integers(0, 2, had.shape) * 2.0 - 1.0
+        expected = -rate * (plus - minus) / (2 * size * np.sqrt(np.mean(had**2))) * signs
+        np.testing.assert_allclose(to_numpy(cells.wanted) - had, expected, rtol=1e-7)
+
+
 @pytest.mark.parametrize("writer", writers.ALL, ids=lambda kind: kind.__name__)
 def test_the_controller_takes_a_perturbation_back_whoever_writes(
     writer: type[Writer], monkeypatch: pytest.MonkeyPatch
@@ -136,6 +159,9 @@ def test_impossible_perturbations_are_refused() -> None:
     for size in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ParameterError, match="size of a perturbation"):
             cs.perturb_in_the_loop(deployed(5, 3), lesson(), size=size)
+    for wrong in ({"optimiser": "adam"}, {"writer": cs.Direct}):
+        with pytest.raises(ParameterError, match=r"must be one, as (Adam|Direct)\(\) is, not"):
+            cs.perturb_in_the_loop(deployed(5, 3), lesson(), **wrong)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="a label for each of 12 samples"):
         cs.perturb_in_the_loop(deployed(5, 3), Lesson(lesson().inputs, np.zeros(3, int)))
     blank = cs.Network((cs.network.Dense(weight=np.zeros((5, 3)), bias=np.zeros(3)),))

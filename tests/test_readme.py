@@ -128,6 +128,7 @@ def test_headlines_are_those_stored(start, cases):
     assert cells[4] == ", ".join(f"{100 * score:.2f}" for score in found.ann.values)
     assert cells[0] == ", ".join(str(json.loads(told)["window"]) for told in stored.training.values[0])
     assert {int(cells[1])} == set(found.epochs.values)
+    assert (found.accuracy >= found.mark).where(found.mark.notnull(), True).all(), "a mark is missed"
     said = re.match(r"([\d.]+) \(", cells[3])
     assert bool(said) == np.isfinite(found.mark.values).all()
     if said:
@@ -139,14 +140,31 @@ def test_headlines_are_those_stored(start, cases):
         )
 
 
+CALLED = {
+    "spike-backprop-lenet": "spike-based back-propagation, LeNet",
+    "proxy-fashion-full": "proxy learning, the network for Fashion-MNIST",
+    "ltl-vgg11": "Local Tandem Learning online, VGG-11",
+    "tandem-cifarnet": "tandem learning, CifarNet",
+    "spike-backprop-vgg9": "spike-based back-propagation, VGG9",
+}
+"""What README calls the published networks."""
+
+
 def test_what_published_networks_reach_is_what_is_stored():
     text = README.read_text().split("After one epoch, for the method as for its own ANN")[1].split("\n#")[0]
+    text = " ".join(text.split())
+    seen = set()
     for name in ("headlines_published", "headlines_published_mixed"):
         found = result(name)
         assert (found.epochs == 1).all()
         assert (found.samples >= 45_000).all(), "whole epochs"
-        for score in np.ravel(found[["accuracy", "ann"]].mean("chip").to_array()):
-            assert re.search(rf"\b{100 * score:.2f}\b", text), f"{name} {score}"
+        for case, called in CALLED.items():
+            if case in found.case.values:
+                part = text.split(called)[1].split(";")[0]
+                reached, own = (f"{100 * float(found[kind].sel(case=case).mean()):.2f}" for kind in ("accuracy", "ann"))
+                assert f" {reached} % (its ANN {own};" in f"{part};", case
+                seen.add(case)
+    assert seen == set(CALLED)
 
 
 def test_learning_from_random_weights_is_what_is_stored():

@@ -166,6 +166,7 @@ def test_it_repeats_and_says_what_it_did() -> None:
         ({"rounds": 0}, "rounds must be a whole number"),
         ({"pace": 0.0}, "pace must be above 0 and at most 1, not 0.0"),
         ({"pace": 1.5}, "pace must be above 0 and at most 1, not 1.5"),
+        ({"writer": "direct"}, r"writer must be one, as Direct\(\) is, not 'direct'"),
     ],
 )
 def test_impossible_recalibration_is_refused(arguments: dict[str, object], sentence: str) -> None:

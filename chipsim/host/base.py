@@ -152,7 +152,11 @@ class HostMethod(Parameters, ABC):
         """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of a batch, a mean over its samples: cross-entropy of softmax(outputs) against the labels."""
+        """Return the loss of a batch, a mean over its samples: cross-entropy of softmax(outputs) against the labels.
+
+        Outputs are sums over the window: weights of a teacher that was trained on logits z show about T z, and a loss
+        that much sharper, where local rules take the mean of a step.
+        """
         return functional.cross_entropy(outputs, labels)
 
 

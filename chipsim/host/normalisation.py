@@ -22,7 +22,8 @@ class Normalised:
         drive = gain (x V - mean) / sqrt(variance + epsilon) + shift
         W = V gain / sqrt(variance + epsilon)        b = shift - mean gain / sqrt(variance + epsilon)
 
-    In the twin, mean and variance are those of a batch over samples, steps and positions; in the weights W and b that
+    In the twin, mean and variance are those of a batch over samples, positions, and steps where the method unrolls
+    them, else of the mean drive of a window; in the weights W and b that
     the chip gets, they are running averages (the mean of all batches, and from the tenth on one of weight 0.1).
 
     weights: V [rows, columns]. affine [2, columns]: gain, at first half the threshold, and shift, at first 0. states:

@@ -13,7 +13,7 @@ from chipsim.arrays import AnyArray, like, namespace, to_numpy
 from chipsim.deployment import Batch, Deployment, Samples
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.training import PURPOSE, Trainer, checked_labels, trained
-from chipsim.loop import Adam, Optimiser
+from chipsim.loop import Adam, Optimiser, part_of
 from chipsim.quantity import canonical_json
 from chipsim.streams import stream
 from chipsim.writers import Direct, Writer
@@ -47,7 +47,8 @@ def perturb_in_the_loop(
     """
     if not 0 < size < np.inf:
         raise ParameterError(f"size of a perturbation must be above 0 and finite, not {size!r}")
-    writer, optimiser = writer or Direct(), optimiser or Adam()
+    writer = part_of("writer", Writer, writer, Direct())
+    optimiser = part_of("optimiser", Optimiser, optimiser, Adam())
     labels = checked_labels(deployment, samples, batch, epochs)
     host = _Perturbing(deployment, writer, optimiser, epochs * len(labels), size, seed)
     parts = {"writer": writer, "optimiser": optimiser}

@@ -16,7 +16,8 @@ class Proxy(HostMethod):
         a_l = max(0, rate(W_l a_{l-1} / T + b_l))     outputs: the chip's, with the gradient of W_L a_{L-1} + T b_L
 
     Nothing but the outputs is read from the chip. The loss is the cross-entropy of these, in place of the published
-    squared error of spike counts; neurons that leak are an extension. Source: Kheradpisheh et al. 2022.
+    squared error of spike counts; neurons that leak are an extension. `chipsim.host.base.rate` says of which neurons it
+    is the rate; those of others it takes for theirs. Source: Kheradpisheh et al. 2022.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"outputs"})

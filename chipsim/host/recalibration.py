@@ -14,7 +14,7 @@ from chipsim.devices import Ideal
 from chipsim.encoders import Analog
 from chipsim.engines import StageState, Watch
 from chipsim.errors import ParameterError
-from chipsim.loop import SGD, Controller
+from chipsim.loop import SGD, Controller, part_of
 from chipsim.probe import variable
 from chipsim.progress import with_progress
 from chipsim.quantity import canonical_json, whole
@@ -72,7 +72,7 @@ def recalibrate(
     flat = deployment.flat(inputs)
     if len(flat) < 2:
         raise ParameterError(f"recalibrate needs at least 2 samples, not {len(flat)}")
-    writer = writer or Direct()
+    writer = part_of("writer", Writer, writer, Direct())
     nominal, controller = _nominal(deployment), Controller(deployment, writer, SGD())
     wanted = _measured(nominal, flat, 0)
     deviations, writes = [], []

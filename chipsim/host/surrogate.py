@@ -18,7 +18,7 @@ class Surrogate(HostMethod):
         ds/du = 1 where |u - theta| < gate, else 0
 
     and outputs = sum over t of W_L s[t] + b_L. The gradient goes through the reset too. gate: half-width of the window
-    around the threshold, relative to the circuit's scale, as in local rules.
+    around the threshold, relative to the circuit's scale, as in local rules. The loss is the cross-entropy of outputs.
     Source: Wu et al. 2018; the window of height 1: Yang et al. 2022 (released code).
     """
 

@@ -17,6 +17,7 @@ class Tandem(HostMethod):
         outputs = W_L c_{L-1} + T b_L                 as the chip shows them, with the gradient of the twin
 
     The error reaches earlier layers through f'(a_l) alone: no time is unrolled. The outputs are read for the loss.
+    `chipsim.host.base.rate` says of which neurons it is the rate; those of others it takes for theirs.
     Source: Wu et al. 2021.
     """
 

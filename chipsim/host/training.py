@@ -21,7 +21,7 @@ from chipsim.engines.torch import channels_last
 from chipsim.errors import ChipsimError, ParameterError
 from chipsim.host.base import HostMethod, Readings, Twin, TwinLayer
 from chipsim.host.normalisation import Normalised
-from chipsim.loop import Adam, Controller, Optimiser
+from chipsim.loop import Adam, Controller, Optimiser, part_of
 from chipsim.probe import variable
 from chipsim.progress import with_progress
 from chipsim.quantity import canonical_json, whole
@@ -74,7 +74,8 @@ def train_in_the_loop(
         )
     if not 0 <= dropout < 1:
         raise ParameterError(f"dropout must be at least 0 and below 1, not {dropout}")
-    writer, optimiser = writer or Direct(), optimiser or Adam()
+    writer = part_of("writer", Writer, writer, Direct())
+    optimiser = part_of("optimiser", Optimiser, optimiser, Adam())
     updates = epochs * math.ceil(len(labels) / batch)
     host = _Host(deployment, writer, optimiser, updates, epochs * len(labels), method, batch_norm, dropout, seed)
     parts = {"method": method, "writer": writer, "optimiser": optimiser}
@@ -125,6 +126,10 @@ def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs:
     """Return the labels of samples; raise ParameterError where they, `batch` or `epochs` cannot be."""
     for name, value in (("batch", batch), ("epochs", epochs)):
         whole(value, name, 1)
+    if not (hasattr(samples, "labels") and hasattr(getattr(samples, "inputs", None), "shape")):
+        raise ParameterError(
+            f"a host needs samples with arrays of inputs and labels, as data.train has, not {type(samples).__name__}"
+        )
     return labels_of(samples, deployment.network.sizes[-1], "a host")
 
 

@@ -56,7 +56,8 @@ def draw(axes: Any, data: Headlines) -> None:
     axes.set_yticks(rows, [f"{name}{' *' * bool(numbers['full'].sel(case=name))}" for name in numbers["case"].values])
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("accuracy [%]" + "        * the published network" * bool(numbers["full"].any()))
+    networks = "networks: * as published, others scaled" if numbers["full"].any() else "all networks scaled"
+    axes.set_xlabel(f"accuracy [%]        {networks}")
     axes.legend(fontsize=8.5, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
     if data.title:
         axes.figure.suptitle(data.title, x=0.01, ha="left", fontsize=10.5, color="#222222")

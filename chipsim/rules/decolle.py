@@ -34,7 +34,8 @@ class Decolle(Rule):
     Read-out arrays take the cross-entropy of their running value against the label. No teacher is needed; the error of
     one column comes from all columns of its own array, and from no other array. warm_up: steps before teaching begins.
     gain: of the local read-out. seed: of G. Source: Kaiser et al. 2020 (local random read-outs, errors of every step);
-    counters in place of filtered spikes, and cross-entropy in place of a squared error, are design choices.
+    the warm-up, the gate sigma', which is a window around the threshold, counters in place of filtered spikes, and
+    cross-entropy in place of a squared error, are design choices.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"spikes", "gate", "value", "label"})
