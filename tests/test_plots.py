@@ -77,6 +77,23 @@ def test_degradation_draws_a_line_per_combination_of_the_other_factors() -> None
     assert degradation.data(dataset, factor="rule").lines.sizes["rule"] == 2
 
 
+def test_what_is_published_is_drawn_beside_accuracies() -> None:
+    dataset = result(chip=[0, 1], rule=["online", "offline"], place=["software", "chip"])
+    dataset["published"] = ("place", [0.9, np.nan])
+    data = degradation.data(dataset)
+    np.testing.assert_array_equal(data.lines["published"], [[0.9, 0.9], [np.nan, np.nan]])
+    said: list[str] = []
+
+    def drawn(axes: Any) -> None:
+        degradation.draw(axes, data)
+        said.extend(text.get_text() for text in axes.get_legend().get_texts())
+
+    render(drawn, "png")
+    assert said == ["software", "software, published", "chip"]
+    other = degradation.data(dataset.assign(loss=dataset["accuracy"]), variable="loss")
+    assert "published" not in other.lines
+
+
 def test_learning_curve_numbers() -> None:
     data = learning_curve.data(EPOCHS)
     assert data.x == "epoch"

@@ -225,6 +225,34 @@ def test_the_comparison_of_all_approaches_is_what_is_stored():
             assert (learned >= ideal - 1 - 1e-9).sum() == yielded
 
 
+def test_what_the_published_models_leave_out_is_what_is_stored():
+    mean = accuracy("reproduce_yang_2022").mean("chip")
+    ideal = mean.sel(kind="mismatch", model="chip", level=0, stage="before")
+
+    def lost(kind, level, *stages):
+        chosen = [(model, stage) for stage in stages for model in ("published", "chip")]
+        return [float(ideal - mean.sel(kind=kind, level=level, model=model, stage=stage)) for model, stage in chosen]
+
+    mild, spread, kept, relearnt = lost("mismatch", 4, "before", "after")
+    gentle, dead, hurt, revived = lost("silencing", 4, "before", "after")
+    assert [mild, gentle] == pytest.approx([0.5, 0.5], abs=0.05)  # "half a point each"
+    assert kept < mild + 0.1
+    assert hurt - gentle == pytest.approx(2, abs=0.3)  # "loses two points"
+    stored = [spread, dead, spread - relearnt, dead - revived]
+    stored += lost("quantisation", 3, "before", "after")
+    stored += [float(ideal) - points for points in lost("quantisation", 4, "after")]
+    stored += lost("thermal", 4, "before", "after")
+    text = " ".join(README.read_text().split("Under the published models of mismatch")[1].split("\n###")[0].split())
+    words = (
+        r"costs # points, and dead neurons \(60 %\) #, of which learning on the chip wins back # and # .*"
+        r" at 3 bits # and # points before learning and # and # after, at 2 bits nearly everything, with # and # %"
+        r" right after learning, .* # and # points before, # and # after"
+    )
+    said = re.search(words.replace("#", r"(\d+\.\d)"), text)
+    assert said, "the paragraph was reworded"
+    np.testing.assert_allclose([float(points) for points in said.groups()], stored, atol=0.0501)
+
+
 def test_the_small_networks_comparison_is_what_is_stored():
     found = accuracy("learning_rules_compared_cnn").isel(pace=0)
     for approach in found.approach.values:

@@ -23,7 +23,8 @@ MANY = 5
 class Curves:
     """The numbers of a figure.
 
-    lines: variables mean, std, lowest, highest (line, x) and dots (repeat, line, x); `line` holds the legend's words.
+    lines: variables mean, std, lowest, highest (line, x) and dots (repeat, line, x), and of accuracies published
+    (line, x) where a study has it; `line` holds the legend's words.
     """
 
     lines: xr.Dataset
@@ -52,6 +53,9 @@ def curves(dataset: xr.Dataset, *, variable: str, x: str) -> Curves:
     )
     shape = (-1, lines.sizes["line"], size)
     lines["dots"] = (("repeat", "line", x), _flat(array, [*repeats, *others, x], shape))
+    if variable == "accuracy" and "published" in dataset:
+        published = dataset["published"].broadcast_like(array).mean(repeats)
+        lines["published"] = (("line", x), _flat(published, [*others, x], (-1, size)))
     return Curves(
         lines=lines,
         x=x,
@@ -122,7 +126,7 @@ def default_variable(dataset: xr.Dataset) -> str:
 
 def draw_curves(axes: Any, numbers: Curves, *, dodge: float = 0.0) -> None:
     """Draw mean lines, a band of one standard deviation, and each repeat as a dot; over names instead of numbers marks
-    and bars, since nothing lies between them.
+    and bars, since nothing lies between them. What is published is dashed.
 
     dodge: how far neighbouring lines are moved apart along x, as a share of the smallest step, so that dots stay seen.
     """
@@ -151,6 +155,9 @@ def draw_curves(axes: Any, numbers: Curves, *, dodge: float = 0.0) -> None:
             shifted, mean, color=colour, linewidth=0.0 if categorical else 1.8, marker=marker, markersize=5.5,
             markeredgecolor="white", markeredgewidth=0.8, label=label, zorder=4,
         )  # fmt: skip
+        if "published" in line and line["published"].notnull().any():
+            said = f"{label or 'the same'}, published"
+            axes.plot(positions, scale * line["published"], color=colour, linewidth=1.0, linestyle="--", label=said)
     _finish(axes, numbers, positions, categorical)
 
 
