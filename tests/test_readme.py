@@ -66,6 +66,11 @@ def accuracy(name):
     return 100 * result(name).accuracy
 
 
+def ends(values):
+    """The ends of the 95 % confidence interval of the mean over chips."""
+    return [float(end) for end in interval(values).values()]
+
+
 def row(start, after="# Measured\n"):
     """The cells of the first table row after a text that begins so."""
     lines = README.read_text().split(after)[1].splitlines()
@@ -227,9 +232,49 @@ def test_the_comparison_of_all_approaches_is_what_is_stored():
 
 def numbers(words, text):
     """The numbers in place of each # in a text that matches words."""
-    said = re.search(words.replace("#", r"(-?\d+\.\d+)"), " ".join(text.split()))
+    said = re.search(words.replace("#", r"(-?\d[\d,]*(?:\.\d+)?)"), " ".join(text.split()))
     assert said, "the paragraph was reworded"
-    return [float(number) for number in said.groups()]
+    return [float(number.replace(",", "")) for number in said.groups()]
+
+
+def test_what_learning_wins_without_much_mismatch_is_what_is_stored():
+    stages = accuracy("accuracy_vs_mismatch")
+    won = stages.sel(stage="after") - stages.sel(stage="before")
+    words = (
+        r"costs half a point; at 0\.1 it wins # on average \(# to #\), on three of eight chips, and at 0\.3 on all of"
+        r" them \(# points, # to #\)"
+    )
+    at = [won.sel(sigma=sigma) for sigma in (0.1, 0.3)]
+    stored = [part for chips in at for part in (float(chips.mean()), *ends(chips))]
+    np.testing.assert_allclose(numbers(words, README.read_text()), stored, atol=0.0501)
+    assert float(won.sel(sigma=0).mean()) == pytest.approx(-0.5, abs=0.0501)
+    assert [int((chips > 0).sum()) for chips in at] == [3, 8]
+
+
+def test_what_brings_a_chip_back_is_what_is_stored():
+    found = result("drift_and_relearn")
+    loss, written = 100 * found.loss, 100 * found.written.mean("chip")
+    mean = loss.mean("chip")
+    words = (
+        r"A month takes # points from phase-change memory and # from .* ends # point above the first day on"
+        r" phase-change memory and level with it on CMO/HfOx, and writes # and # % of the cells; after a gain a layer,"
+        r" # and # above\. .* without labels, ends # and # above and writes # and # %\. .* ends within # point, .*"
+        r" # point below the first day \(# to #\), # on the worst chip"
+    )
+    cells = ("pcm", "rram-cmo")
+    stored = [mean.sel(device=cell, remedy="none") for cell in cells] + [-mean.sel(device="pcm", remedy="relearn")]
+    stored += [written.sel(device=cell, remedy="relearn") for cell in cells]
+    stored += [-mean.sel(device=cell, remedy="gain then relearn") for cell in cells]
+    stored += [-mean.sel(device=cell, remedy="recalibrate") for cell in cells]
+    stored += [written.sel(device=cell, remedy="recalibrate") for cell in cells]
+    stored += [abs(mean.sel(remedy=["reprogram", "gain"])).max()]
+    left = loss.sel(device="pcm", remedy="gain then recalibrate")
+    stored += [left.mean(), *ends(left), left.max()]
+    said = numbers(words, README.read_text())
+    percent = [3, 4, 9, 10]
+    atol = [0.501 if place in percent else 0.0501 for place in range(len(said))]
+    assert (abs(np.array(stored, dtype=float) - said) <= atol).all(), [float(value) for value in stored]
+    assert float(mean.sel(device="rram-cmo", remedy="relearn")) == pytest.approx(0, abs=0.0501)
 
 
 def test_what_is_said_of_the_comparison_is_what_is_stored():
@@ -238,7 +283,7 @@ def test_what_is_said_of_the_comparison_is_what_is_stored():
 
     def ahead(approach, other, sigma):
         apart = after.sel(approach=approach, sigma=sigma) - after.sel(approach=other, sigma=sigma)
-        return [float(apart.mean()), *map(float, interval(apart).values())]
+        return [float(apart.mean()), *ends(apart)]
 
     def won(approach, sigma):
         return float((after - both.sel(stage="before")).sel(approach=approach, sigma=sigma).mean())
@@ -305,3 +350,50 @@ def test_the_small_networks_comparison_is_what_is_stored():
         stored = [own.sel(sigma=0.3, stage="before").mean(), learned.mean(), *interval(learned).values()]
         stored += [learned.min(), own.sel(sigma=0.0, stage="after").mean()]
         np.testing.assert_allclose([float(value) for value in stored], said, atol=0.0501)
+
+
+SPEEDS = {
+    "DPI neurons, speed over Brian2's cython target / C++ standalone with 2 threads": [
+        "DPI update, speed over Brian2 cython",
+        "DPI update, speed over Brian2 C++ standalone, 2 threads",
+    ],
+    "LIF scan, speed relative to copying its bytes": ["LIF scan, speed relative to copying its bytes"],
+    "inference, ideal chip, speed relative to its bare matrix products": [
+        "inference, ideal chip, speed relative to the bare products"
+    ],
+    "the same with programming, read and membrane noise and 8-bit converters": [
+        "inference, noisy chip, speed relative to the bare products"
+    ],
+    "inference, speed over the Brian2 engine / spikingjelly 2.0.0 / snntorch 1.0.0": [
+        "inference, speed over the Brian2 engine, float32",
+        "inference, speed over spikingjelly",
+        "inference, speed over snntorch",
+    ],
+    "the same over the Brian2 engine, float64 on both sides": ["inference, speed over the Brian2 engine, float64"],
+    "one LTL online step with its writes, speed over a BPTT step of spikingjelly / snntorch": [
+        "LTL online step, speed over the BPTT step of spikingjelly",
+        "LTL online step, speed over the BPTT step of snntorch",
+    ],
+    "memory of an online step, T = 16 over T = 256": ["LTL online memory, T = 16 over T = 256"],
+}
+"""What README calls the figures of the benchmarks."""
+
+
+def test_speeds_are_those_that_were_measured():
+    folder = README.parent / "tests" / "benchmarks" / "results"
+    for column, name in enumerate(("latest", "xeon_2026_11_25")):
+        figures = {figure["name"]: figure for figure in json.loads((folder / f"{name}.json").read_text())["figures"]}
+        for start, names in SPEEDS.items():
+            said = row(start, "### How fast is it?")[column].split(" / ")
+            for number, figure in zip(said, names, strict=True):
+                digits = len(number.split(".")[1])
+                assert f"{figures[figure]['value']:.{digits}f}" == number, (name, figure)
+    engine = json.loads((folder / "brian_engine.json").read_text())
+    speeds = engine["samples_per_second"]
+    names = ["chipsim, one long run", "Brian2 Synapses, cython, one long run"]
+    names += ["chipsim, one run() per sample", "Brian2 Synapses, cython, one run() per sample"]
+    words = r"# times the samples per second of .* \(# against #; with one `run\(\)` per sample # against #\)"
+    said = numbers(words, README.read_text())
+    np.testing.assert_allclose(
+        said, [speeds[names[0]] / speeds[names[1]], *(speeds[name] for name in names)], rtol=0.03
+    )

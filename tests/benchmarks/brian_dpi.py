@@ -22,6 +22,7 @@ from brian2.units.fundamentalunits import get_unit
 from numpy.typing import NDArray
 
 from chipsim.circuits import DPI, Circuit
+from chipsim.engines.brian import NAMES
 from chipsim.quantity import declarations
 
 REPEAT_AND_TIME = """
@@ -56,7 +57,7 @@ class Population:
 
 def population_of(circuit: Circuit, drive: NDArray[np.float64], step: float) -> Population:
     """Return one of chipsim's circuits with a constant drive [SI] for each neuron, its text and numbers as they are."""
-    units = {"V": brian2.volt, "A": brian2.amp, "F": brian2.farad, "s": brian2.second, "1": 1}
+    units = {unit: getattr(brian2, name) for unit, name in NAMES.items()} | {"1": 1}
     constants = {name: getattr(circuit, name) * units[field.unit] for name, field in declarations(circuit).items()}
     return Population(
         neurons=len(drive),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brian_synapses import SynapseNetwork
+from measure import machine
 
 import chipsim as cs
 
@@ -109,7 +110,12 @@ def test_report():
         print(f"  {name:{width}}  {value:10.1f}   chipsim's long run is {ours / value:8.2f} times that")
     epoch = EPOCH / FIGURES["learning, LocalTandem"]
     print(f"  one LTL-online epoch of {EPOCH} samples: {epoch / 60:.1f} min")
-    record = {"date": time.strftime("%Y-%m-%d"), "samples_per_second": FIGURES, "online_epoch_minutes": epoch / 60}
+    record = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "samples_per_second": FIGURES,
+        "online_epoch_minutes": epoch / 60,
+    }
     folder = Path(__file__).with_name("results")
     folder.mkdir(exist_ok=True)
     (folder / "brian_engine.json").write_text(json.dumps(record, indent=2) + "\n")
