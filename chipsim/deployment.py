@@ -836,6 +836,10 @@ def _together(chips: Sequence[tuple[Frozen, ...]], axis: int) -> tuple[Frozen, .
 
 def labels_of(samples: Samples, classes: int, who: str) -> NDArray[np.int64]:
     """Return the labels of samples; raise ParameterError where they are no classes, one for each. who: needs them."""
+    if not (hasattr(samples, "inputs") and hasattr(samples, "labels")):
+        raise ParameterError(
+            f"{who} needs samples with arrays of inputs and labels, as data.train has, not a {type(samples).__name__}"
+        )
     labels = np.asarray(samples.labels)
     if not labels.size or labels.shape != (len(samples.inputs),):
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""What every way of learning shares: optimisers, and the controller that writes.
+"""What every way of learning shares: the parts that a caller gives, optimisers, and the controller that writes.
 
 An optimiser is a pure pair: `init(weights) -> state`, `step(state, gradient, progress) -> (state, change)`.
 """

@@ -286,9 +286,9 @@ def made_by(dataset: "xr.Dataset", file: Path) -> str:
         return ""
     study = load_study(manifest.study)
     factors, options = ({known.name for known in parts} for parts in (study.factors, study.options))
-    return (
-        _command(study, manifest) if {"chip", *factors} == {*manifest.grid} and {*manifest.options} <= options else ""
-    )
+    if {"chip", *factors} != {*manifest.grid} or not {*manifest.options} <= options:
+        return ""
+    return _command(study, manifest)
 
 
 def _check_apart(result: Path, figure: Path) -> None:

@@ -156,6 +156,11 @@ def test_images_of_another_layout_are_refused() -> None:
         snn.outputs(images.transpose(0, 2, 3, 1))
 
 
+def test_accuracy_needs_samples() -> None:
+    with pytest.raises(ParameterError, match=r"inputs and labels, as data\.train has, not a tuple"):
+        deployment().accuracy((np.zeros((2, 5)), np.zeros(2)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("labels", [[], [0]])
 def test_accuracy_needs_a_label_for_each_sample(labels: list[int]) -> None:
     with pytest.raises(ParameterError, match=f"a label for each of {2 if labels else 0} samples"):

@@ -23,8 +23,8 @@ class Normalised:
         W = V gain / sqrt(variance + epsilon)        b = shift - mean gain / sqrt(variance + epsilon)
 
     In the twin, mean and variance are those of a batch over samples, positions, and steps where the method unrolls
-    them, else of the mean drive of a window; in the weights W and b that
-    the chip gets, they are running averages (the mean of all batches, and from the tenth on one of weight 0.1).
+    them, else of the mean drive of a window; in the weights W and b that the chip gets, they are running averages (the
+    mean of all batches, and from the tenth on one of weight 0.1).
 
     weights: V [rows, columns]. affine [2, columns]: gain, at first half the threshold, and shift, at first 0. states:
     of the optimiser. Source of the folding: Wu et al. 2021, released code; epsilon, momentum and start are choices.

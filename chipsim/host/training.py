@@ -126,11 +126,12 @@ def checked_labels(deployment: Deployment, samples: Samples, batch: int, epochs:
     """Return the labels of samples; raise ParameterError where they, `batch` or `epochs` cannot be."""
     for name, value in (("batch", batch), ("epochs", epochs)):
         whole(value, name, 1)
-    if not (hasattr(samples, "labels") and hasattr(getattr(samples, "inputs", None), "shape")):
+    labels = labels_of(samples, deployment.network.sizes[-1], "a host")
+    if not hasattr(samples.inputs, "shape"):  # each batch is chosen by index
         raise ParameterError(
-            f"a host needs samples with arrays of inputs and labels, as data.train has, not {type(samples).__name__}"
+            f"a host needs samples with arrays of inputs and labels, not a {type(samples.inputs).__name__} of inputs"
         )
-    return labels_of(samples, deployment.network.sizes[-1], "a host")
+    return labels
 
 
 def trained(

@@ -15,6 +15,7 @@ from chipsim.results import REPEATS, spread
 # Okabe & Ito (2008): told apart with any colour vision; markers tell the lines apart without colour.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHED = {"linewidth": 1.0, "linestyle": "--"}
 MANY = 5
 """Categories above which their names are broken into lines."""
 
@@ -53,7 +54,7 @@ def curves(dataset: xr.Dataset, *, variable: str, x: str) -> Curves:
     )
     shape = (-1, lines.sizes["line"], size)
     lines["dots"] = (("repeat", "line", x), _flat(array, [*repeats, *others, x], shape))
-    if variable == "accuracy" and "published" in dataset:
+    if variable == "accuracy" and "published" in dataset and dataset["published"].notnull().any():
         published = dataset["published"].broadcast_like(array).mean(repeats)
         lines["published"] = (("line", x), _flat(published, [*others, x], (-1, size)))
     return Curves(
@@ -155,9 +156,10 @@ def draw_curves(axes: Any, numbers: Curves, *, dodge: float = 0.0) -> None:
             shifted, mean, color=colour, linewidth=0.0 if categorical else 1.8, marker=marker, markersize=5.5,
             markeredgecolor="white", markeredgewidth=0.8, label=label, zorder=4,
         )  # fmt: skip
-        if "published" in line and line["published"].notnull().any():
-            said = f"{label or 'the same'}, published"
-            axes.plot(positions, scale * line["published"], color=colour, linewidth=1.0, linestyle="--", label=said)
+        if "published" in line:
+            axes.plot(positions, scale * line["published"], color=colour, **DASHED)
+    if "published" in lines:
+        axes.plot([], [], color="#555555", label="published", **DASHED)  # of all lines, for the legend
     _finish(axes, numbers, positions, categorical)
 
 
@@ -182,6 +184,6 @@ def _finish(axes: Any, numbers: Curves, positions: NDArray[np.float64], categori
     if numbers.title:
         axes.set_title(numbers.title, loc="left", fontsize=10.5, color="#222222")
     repeats = numbers.lines.sizes["repeat"]
-    if any(str(word) for word in numbers.lines["line"].values):
+    if axes.get_legend_handles_labels()[0]:
         title = f"mean ± sd, {repeats} {numbers.repeat}s" if repeats > 1 else None
         axes.legend(title=title, title_fontsize=8.5, fontsize=9, alignment="left")

@@ -5,7 +5,6 @@
 
 import itertools
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -105,7 +104,7 @@ def test_report():
     """Print the figures and their ratios, and keep them beside the tests."""
     ours = FIGURES["chipsim, one long run"]
     width = max(map(len, FIGURES))
-    print(f"\nsamples per second, {'-'.join(map(str, SIZES))}, T = 16, float64, {platform.processor() or 'cpu'}")
+    print(f"\nsamples per second, {'-'.join(map(str, SIZES))}, T = 16, float64, {machine()['processor']}")
     for name, value in FIGURES.items():
         print(f"  {name:{width}}  {value:10.1f}   chipsim's long run is {ours / value:8.2f} times that")
     epoch = EPOCH / FIGURES["learning, LocalTandem"]
